@@ -8,13 +8,7 @@
 
 #include <string.h>
 
-#include "spate/types.h"
-
-struct sp_mem {
-    void *(*alloc)(void *ctx, size_t size); /* zeroed, or NULL */
-    void (*free)(void *ctx, void *ptr);     /* takes NULL */
-    void *ctx;
-};
+#include "spate/mem.h"
 
 /* Zeroed room for count things of size bytes; NULL when there is none, when
  * the product overflows, and when it is 0. */
