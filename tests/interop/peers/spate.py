@@ -1,0 +1,70 @@
+"""The program under test."""
+import json
+import os
+import signal
+
+from peers.base import Peer
+from world import wait_for
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..', '..'))
+PROGRAM = os.environ.get('SPATE') or os.path.join(ROOT, 'build', 'spate')
+QUIET_NET = ['--no-dht', '--no-pex', '--no-lsd', '--no-utp', '--no-portmap']
+
+
+class Spate(Peer):
+    name = 'spate'
+    stop_signal = signal.SIGINT
+
+    def __init__(self, world, up=0, down=0, options=()):
+        super().__init__(world, up, down)
+        self.options = list(options)
+        self.events_path = os.path.join(self.home, 'events')
+        self.state = os.path.join(self.home, 'state')
+
+    def launch(self, command, torrent, folder, *options):
+        limits = (['--up', str(self.up)] if self.up else []) + (['--down', str(self.down)] if self.down else [])
+        argv = [PROGRAM, command, torrent.path, '--dir', folder, '--listen', self.address, '--state', self.state,
+                '--json', *QUIET_NET, *limits, *self.options, *options]
+        with open(self.events_path, 'ab') as out:
+            self.start(argv, stdout=out)
+
+    def seed(self, torrent, folder, *options):
+        self.launch('seed', torrent, folder, *options)
+
+    def leech(self, torrent, folder, *options):
+        self.launch('get', torrent, folder, *options)
+
+    def events(self, kind=None):
+        """What it said so far, oldest first."""
+        found = []
+        try:
+            with open(self.events_path, errors='replace') as file:
+                for line in file:
+                    try:
+                        event = json.loads(line)
+                    except ValueError:
+                        continue
+                    if kind is None or event.get('event') == kind:
+                        found.append(event)
+        except FileNotFoundError:
+            pass
+        return found
+
+    def wait_event(self, kind, timeout):
+        return wait_for('%s says "%s"' % (self.name, kind), lambda: self.events(kind), timeout, self.alive)[-1]
+
+    def wait_complete(self, timeout):
+        """`get` without --seed is complete when it ends with 0; with it, when it says so."""
+        if '--seed' in self.process.args or self.process.args[3] == 'seed':
+            super().wait_complete(timeout)
+            return
+        wait_for('spate get ends', lambda: self.process.poll() is not None, timeout)
+        if self.process.returncode != 0:
+            raise AssertionError('spate get ended with %d' % self.process.returncode)
+
+    def is_complete(self):
+        return bool(self.events('complete'))
+
+    def log_tail(self, lines=15):
+        said = [json.dumps(e) for e in self.events()[-lines:]]
+        return said + super().log_tail(lines)
