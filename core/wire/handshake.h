@@ -60,7 +60,7 @@ static inline void sp_handshake_set_ext(uint8_t reserved[8])
     reserved[5] |= 0x10;
 }
 
-/* BEP-0005: "setting the last bit of the 8-byte reserved flags" */
+/* BEP-0005: "Peers supporting the DHT set the last bit of the 8-byte reserved flags" */
 static inline bool sp_handshake_has_dht(const uint8_t reserved[8])
 {
     return reserved[7] & 0x01;

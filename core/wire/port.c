@@ -2,7 +2,8 @@
  * send it by their own bit alone, and it asks for nothing but a ping. */
 #include "core/wire/message.h"
 
-/* BEP-0005: "a peer ... receives ... PORT message containing the UDP port" */
+/* BEP-0005: "It begins with byte 0x09 and has a two byte payload containing the
+ * UDP port of the DHT node in network byte order." */
 enum sp_err sp_wire_read_port(const uint8_t *body, struct sp_wire_event *ev)
 {
     ev->port = sp_be16(body);
