@@ -8,7 +8,6 @@
 #define SP_WIRE_EXT_HANDSHAKE_H
 
 #include "core/base/addr.h"
-#include "core/base/out.h"
 
 /* The extensions we know.  The value is also the id that we announce, so it is
  * what a peer's message arrives under (SP_WIRE_EXTENDED.id). */
@@ -60,7 +59,9 @@ SP_MUST_USE enum sp_err sp_ext_handshake_read(struct sp_slice payload,
 
 /* Room that any written handshake fits into. */
 enum { SP_EXT_HANDSHAKE_LEN_MAX = 512 };
-void sp_ext_handshake_write(const struct sp_ext_handshake *hs, struct sp_out *out);
+/* SP_ELIMIT: cap is too small. */
+SP_MUST_USE enum sp_err sp_ext_handshake_write(const struct sp_ext_handshake *hs, uint8_t *buf,
+                                               size_t cap, size_t *ret_len);
 
 /* BEP-0010: "the m dictionary is additive. It's enough that it contains the
  * actual CHANGES to the extension list." */

@@ -52,12 +52,12 @@ enum sp_err sp_wire_put_extended(struct sp_buf *out, uint8_t id, struct sp_slice
 
 enum sp_err sp_wire_put_ext_handshake(struct sp_buf *out, const struct sp_ext_handshake *hs)
 {
-    uint8_t bytes[SP_EXT_HANDSHAKE_LEN_MAX];
-    struct sp_out dict = sp_out_of(bytes, sizeof(bytes));
-    sp_ext_handshake_write(hs, &dict);
-    if (sp_out_err(&dict) != SP_OK)
-        return SP_ELIMIT;
-    return sp_wire_put_extended(out, SP_EXT_HANDSHAKE, (struct sp_slice){bytes, dict.len});
+    uint8_t dict[SP_EXT_HANDSHAKE_LEN_MAX];
+    size_t len;
+    enum sp_err err = sp_ext_handshake_write(hs, dict, sizeof(dict), &len);
+    if (err != SP_OK)
+        return err;
+    return sp_wire_put_extended(out, SP_EXT_HANDSHAKE, (struct sp_slice){dict, len});
 }
 
 enum sp_err sp_wire_put_donthave(struct sp_buf *out, uint8_t id, uint32_t piece)

@@ -37,7 +37,7 @@ static const struct {
     {"EB", DOT4, "EBit"},
     {"FD", DOT4, "Free Download Manager"},
     {"FG", TWO, "FlashGet"},
-    {"FL", DOT4, "Flud"},
+    {"FL", DOT4, "Folx"},
     {"FW", DOT4, "FrostWire"},
     {"FX", DOT4, "Freebox BitTorrent"},
     {"GT", DOT4, "anacrolix/torrent"},
