@@ -1,31 +1,17 @@
 #include "io/hash/hash.h"
 
-/* One after the other. */
-static void evp_each(struct sp_hash_msg *const *msgs, uint32_t count)
-{
-    struct sp_hash_stream s;
+#include <string.h>
 
-    if (sp_hash_stream_init(&s) != SP_OK) {
-        s.ctx = NULL; /* no memory for a context: the plain one needs none */
-        sp_sha1_init(&s.plain);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        for (uint32_t p = 0; p < msgs[i]->part_count; p++)
-            sp_hash_stream_add(&s, msgs[i]->parts[p].ptr, msgs[i]->parts[p].len);
-        sp_hash_stream_end(&s, msgs[i]->digest);
-    }
-    sp_hash_stream_done(&s);
-}
+#include "io/hash/lanes.h"
 
 void sp_hash_sha1_each(struct sp_hash_msg *const *msgs, uint32_t count)
 {
-    evp_each(msgs, count);
+    sp_lanes_run(sp_sha1_plan(), (struct sp_lane_queue){.list = msgs, .count = count});
 }
 
 void sp_hash_sha1_many(struct sp_hash_msg *msgs, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++)
-        evp_each((struct sp_hash_msg *const[]){&msgs[i]}, 1);
+    sp_lanes_run(sp_sha1_plan(), (struct sp_lane_queue){.array = msgs, .count = count});
 }
 
 void sp_hash_sha1(struct sp_slice bytes, uint8_t ret_digest[SP_SHA1_LEN])
@@ -33,16 +19,17 @@ void sp_hash_sha1(struct sp_slice bytes, uint8_t ret_digest[SP_SHA1_LEN])
     struct sp_hash_msg msg = {.parts = &bytes, .part_count = 1};
 
     sp_hash_sha1_many(&msg, 1);
-    __builtin_memcpy(ret_digest, msg.digest, SP_SHA1_LEN);
+    memcpy(ret_digest, msg.digest, SP_SHA1_LEN);
 }
 
 uint32_t sp_hash_best_batch(void)
 {
-    return 1;
+    return sp_sha1_plan()->batch;
 }
 
 const char *sp_hash_kernel_name(uint32_t count)
 {
-    (void)count;
-    return "evp";
+    if (count == 0)
+        return "none";
+    return sp_sha1_plan()->best[count < SP_LANES_MAX ? count : SP_LANES_MAX]->name;
 }
