@@ -38,7 +38,8 @@ struct sp_pool {
     uint64_t refusals;   /* gets and reserves refused for the budget, ever */
     uint64_t failures;   /* slabs the allocator refused, ever */
     uint32_t free_head;  /* the block put back last is the first to go: hot in the cache */
-    struct sp_pool_slab **slabs; /* slab_max places; NULL: not held */
+    struct sp_pool_slab **slabs; /* slab_cap places; NULL: not held */
+    uint32_t slab_cap;           /* slab_max, or more after a resize */
 };
 
 /* Nothing but the table of slabs is allocated before the first get.  All slabs
