@@ -162,8 +162,6 @@ static uint32_t choose_idle(struct pick *c, uint32_t prio)
 
     if (a == b)
         return SP_BITS_NONE;
-    if (c->p->sequential)
-        return lowest(c, prio);
     if (c->p->have.set < SP_PICKER_RANDOM_FIRST)
         return any(c, prio, a, b);
     return rarest(c, prio, a, b);
@@ -226,14 +224,33 @@ static void take_named(struct pick *c, uint32_t piece, uint32_t prio)
         take_blocks(c, o);
 }
 
+/* Lowest index first, open or not.  A piece that must not be opened (memory)
+ * does not keep open ones behind it from being joined. */
+static void pick_in_order(struct pick *c, uint32_t prio)
+{
+    struct sp_open_piece *o = c->p->lists[prio][LIST_SHARED].head, *next;
+    bool may_open = c->p->order->start[prio * LEVELS] > c->p->order->start[(prio - 1) * LEVELS];
+
+    for (uint32_t visits = JOIN_VISITS; more(c) && visits > 0; visits--) {
+        uint32_t idle = may_open ? lowest(c, prio) : SP_BITS_NONE;
+        for (; o && o->piece < idle && more(c) && visits > 1; o = next, visits--) {
+            next = o->free_next;
+            if (may_join(c, o))
+                take_blocks(c, o);
+        }
+        if (!more(c) || (idle == SP_BITS_NONE && !o))
+            return;
+        may_open = idle != SP_BITS_NONE && open_piece(c, idle) && c->p->order->idle[prio].set > 0;
+    }
+}
+
 /* One priority, best first.  Fast peers keep whole pieces for themselves: one
  * sender to blame, blocks in order, whole pieces soon.  Slow ones finish
  * together what one of them began. */
 static void pick_prio(struct pick *c, uint32_t prio)
 {
     if (c->p->sequential) {
-        join(c, prio, LIST_SHARED, false, JOIN_VISITS);
-        open_idle(c, prio);
+        pick_in_order(c, prio);
         return;
     }
     /* BEP-0006: "Suggest Piece is an advisory message meaning 'you might like to download this
