@@ -21,7 +21,7 @@ struct sp_hasher;
 struct sp_hasher_cfg {
     uint32_t threads;       /* 0: one a core, 4 at most */
     size_t batch_bytes_max; /* what one batch may hold back, beyond its first job; 0: 24 MiB */
-    sp_time_ns linger_ns;   /* longest wait for lanes to fill; 0: 4 ms; SP_TIME_NEVER: no waiting */
+    sp_time_ns linger_ns;   /* longest wait for lanes to fill; 0: 8 ms; SP_TIME_NEVER: no waiting */
 };
 
 /* One message to hash.  The job, its parts and their bytes are the caller's,
