@@ -1,0 +1,237 @@
+/* state.h - a torrent and its connections as they stand; private to this room.
+ *
+ *   torrent.c   life: add, check, pause, remove, selection, numbers for people
+ *   swarm.c     addresses: whom to dial, whom not
+ *   conn.c      a connection's life and its messages
+ *   recv.c      bytes in: where they belong
+ *   ask.c       which blocks to ask for, how many, and when a peer is too slow
+ *   store.c     a piece is whole: hash, write, have; blame when it is bad
+ *   serve.c     requests of peers: read, send
+ *   choke.c     whom to serve
+ */
+#ifndef SP_TORRENT_STATE_H
+#define SP_TORRENT_STATE_H
+
+#include "core/choker/choker.h"
+#include "core/picker/blame.h"
+#include "core/picker/picker.h"
+#include "core/torrent/hub.h"
+#include "core/wire/wire.h"
+
+enum {
+    ASK_MAX_SILENT = 512,  /* of a peer that tells no reqq */
+    ASK_MAX = 2048,        /* of any peer */
+    ASK_MIN = 4,
+    REQUEST_MAX = 2000,    /* a peer's requests we keep: our reqq */
+    READ_MAX = 64,         /* blocks of one READ job */
+    SEND_READY_BYTES = 512 * 1024, /* per connection, read ahead of the socket */
+    OUT_MAX = 1024 * 1024, /* control bytes waiting for a peer that does not read */
+    FAST_SET_MAX = 10,     /* BEP-0006: k */
+    SUGGEST_MAX = 16,
+};
+
+#define HANDSHAKE_TIMEOUT_NS (15 * SP_SECOND_NS)
+#define DIAL_TIMEOUT_NS      (15 * SP_SECOND_NS)
+#define KEEPALIVE_NS         (100 * SP_SECOND_NS) /* BEP-0003: "generally sent once every two minutes" */
+#define SILENCE_NS           (240 * SP_SECOND_NS)
+#define SNUB_NS              (30 * SP_SECOND_NS)
+#define USELESS_NS           (60 * SP_SECOND_NS)
+
+/* A block asked of a peer; data is where it arrives, from the pool, when it
+ * has begun to or is expected next. */
+struct sp_ask {
+    uint32_t piece, block;
+    uint8_t *data;
+    sp_time_ns at;
+    bool released; /* the picker counts it as not asked any more (snubbed, canceled) */
+};
+
+struct sp_want {
+    uint32_t piece, off, len;
+};
+
+/* A part of what is being sent: a head, a payload, or both. */
+struct sp_chunk {
+    uint8_t *block; /* a reference of ours */
+    uint32_t len;
+    uint8_t head_len; /* 0, or SP_WIRE_PIECE_HEAD_LEN */
+    uint8_t head[SP_WIRE_PIECE_HEAD_LEN];
+};
+
+enum sp_conn_state {
+    CONN_DIALING,   /* waits for sp_conn_opened */
+    CONN_HANDSHAKE, /* waits for the peer's handshake */
+    CONN_OPEN,
+    CONN_DEAD, /* waits for SP_FX_CLOSE to be pulled; does nothing */
+};
+
+struct sp_conn {
+    struct sp_torrent *t; /* NULL when dead */
+    struct sp_hub *h;
+    void *user;
+    struct sp_addr addr;
+    uint32_t slot; /* index in t->conns: the picker's peer number */
+    uint8_t state; /* enum sp_conn_state */
+
+    bool incoming, named_by_user;
+    bool am_choking, am_interested, peer_choking, peer_interested;
+    bool have_all, upload_only, snubbed, optimistic, endgame;
+    bool throttled_down, throttled_up;
+    bool wrote_at_all; /* since the last keepalive check */
+
+    struct sp_link effect_link, send_link, starved_link, down_link, up_link;
+
+    struct sp_wire wire;
+    uint32_t msg_bytes;  /* of an unfinished message, taken by the wire so far */
+    struct sp_buf out;   /* control messages */
+
+    struct sp_bits have; /* without storage while have_all, or before anything is known */
+    uint32_t interesting; /* pieces it has that we want */
+    uint32_t allowed[FAST_SET_MAX], suggested[SUGGEST_MAX];
+    uint8_t allowed_count, suggested_count;
+
+    /* ask.c */
+    struct sp_queue asks; /* struct sp_ask, in order of asking */
+    uint32_t ask_target, ask_max;
+    uint64_t window_bytes; /* received since window_at */
+    sp_time_ns window_at, rtt_ns, rtt_at, last_block_at;
+    uint64_t fetch_Bps; /* smoothed, of the last windows */
+    /* the block being received */
+    uint32_t cur_ix;   /* its ask, SP_MAP_NONE: unasked, bytes go nowhere */
+    uint8_t *cur_data;
+
+    /* serve.c */
+    struct sp_queue wants;  /* struct sp_want */
+    struct sp_queue chunks; /* struct sp_chunk */
+    uint32_t ready_bytes;   /* in chunks */
+    uint32_t sent_of_chunk; /* bytes of chunks[0] that went out, head included */
+    struct sp_work *read;   /* the READ job out for it */
+    bool read_failed;
+
+    struct sp_rate down, up;
+    uint64_t given_bytes; /* payload sent since unchoked */
+    sp_time_ns opened_at, last_recv_at, last_send_at, unchoked_at, optimistic_at, useless_since;
+    char client[64];
+    uint8_t peer_id[SP_PEER_ID_LEN];
+};
+
+/* Room for an address that may be dialled. */
+struct sp_candidate {
+    struct sp_addr addr;
+    sp_time_ns retry_at;
+    uint8_t sources; /* enum sp_peer_source bits */
+    uint8_t fails;   /* in a row */
+    bool connected, banned, seed;
+};
+
+/* A job of ours on its way. */
+struct sp_work {
+    struct sp_job job;
+    struct sp_work *next;  /* in the hub's queue, or t->stuck */
+    struct sp_torrent *t;  /* NULL: removed meanwhile */
+    struct sp_conn *c;     /* READ: NULL when it went */
+    uint32_t piece, off;   /* READ: of the first byte; off within the piece */
+    uint32_t want_count;   /* READ: how many of c->wants it serves */
+    uint32_t *from;        /* HASH, WRITE: block_count senders' slots ... */
+    uint64_t *from_key;    /* ... and their stable keys */
+};
+
+struct sp_torrent {
+    struct sp_hub *h;
+    sp_torrent_id id;
+    const struct sp_metainfo *mi;
+    struct sp_picker picker;
+    struct sp_blame blame;
+    struct sp_choker choker;
+    uint8_t *file_prio; /* file_count; NULL: all 4 */
+
+    enum sp_torrent_state state;
+    bool paused, completed, local_peers, was_complete_at_start, announcing;
+    enum sp_err err;
+    char error[SP_CLIENT_TEXT_LEN];
+    sp_time_ns retry_at; /* ERROR of the disk: try the stuck writes again */
+    struct sp_work *stuck; /* writes that failed, in order */
+
+    struct sp_conn **conns; /* conn_cap slots, NULL: free */
+    uint32_t conn_cap, conn_count, conn_top; /* slots at and above conn_top are free */
+
+    struct sp_candidate *cands; /* swarm.c */
+    uint32_t cand_count, cand_cap;
+    struct sp_map cand_map;
+    sp_time_ns next_dial_at;
+
+    struct sp_timer timer; /* TICK_NS while there is anything to look after */
+    sp_time_ns next_choke_at;
+    struct sp_bucket down, up;
+    struct sp_rate down_rate, up_rate;
+    uint64_t downloaded, uploaded, wasted, corrupt; /* payload bytes, ever */
+    uint32_t jobs_out, serving;
+    sp_time_ns active_ns, seeding_ns, counted_at;
+    uint32_t tracker_seeds, tracker_leechers;
+};
+
+#define TICK_NS (SP_SECOND_NS / 2)
+
+/* torrent.c */
+bool sp_torrent_running(const struct sp_torrent *t); /* may have connections */
+void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now);
+void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
+void sp_torrent_set_error(struct sp_torrent *t, enum sp_err err, const char *text, sp_time_ns now);
+uint64_t sp_torrent_left(const struct sp_torrent *t);
+
+/* swarm.c */
+void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
+void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
+struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
+void sp_swarm_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why, sp_time_ns now);
+bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr);
+void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now);
+
+/* conn.c */
+struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bool incoming,
+                            sp_time_ns now);
+/* Ends it from our side: SP_FX_CLOSE follows. */
+void sp_conn_end(struct sp_conn *c, const char *why, sp_time_ns now);
+void sp_conn_free(struct sp_conn *c); /* dead, effect pulled */
+void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now);
+void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now);
+void sp_conn_wants_send(struct sp_conn *c);
+void sp_conn_tick(struct sp_conn *c, sp_time_ns now);
+bool sp_conn_has(const struct sp_conn *c, uint32_t piece);
+bool sp_conn_is_seed(const struct sp_conn *c);
+
+/* recv.c */
+void sp_recv_reset(struct sp_conn *c);
+
+/* ask.c */
+void sp_ask_more(struct sp_conn *c, sp_time_ns now);
+void sp_ask_drop_all(struct sp_conn *c, bool rejected_by_choke, sp_time_ns now);
+void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, sp_time_ns now);
+uint32_t sp_ask_find(const struct sp_conn *c, uint32_t piece, uint32_t block);
+uint8_t *sp_ask_data(struct sp_conn *c, uint32_t ix); /* its buffer, made if need be; NULL */
+void sp_ask_block_done(struct sp_conn *c, uint32_t ix, sp_time_ns now);
+void sp_ask_wake(struct sp_hub *h, sp_time_ns now);   /* memory came back */
+void sp_ask_tick(struct sp_conn *c, sp_time_ns now);
+
+/* store.c */
+void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
+void sp_store_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
+void sp_store_retry(struct sp_torrent *t, sp_time_ns now);
+void sp_store_drop_open(struct sp_torrent *t);
+void sp_work_free(struct sp_hub *h, struct sp_work *w);
+void sp_work_out(struct sp_hub *h, struct sp_work *w);
+
+/* serve.c */
+void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len,
+                      sp_time_ns now);
+void sp_serve_cancel(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len);
+void sp_serve_choked(struct sp_conn *c);
+void sp_serve_fill(struct sp_conn *c, sp_time_ns now);
+void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
+void sp_serve_drop(struct sp_conn *c);
+
+/* choke.c */
+void sp_choke_run(struct sp_torrent *t, sp_time_ns now);
+void sp_choke_set(struct sp_conn *c, bool choke, sp_time_ns now);
+
+#endif
