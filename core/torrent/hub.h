@@ -32,24 +32,28 @@ struct sp_hub {
      * not; opening one needs room for all of it (docs/core/session.md). */
     uint64_t committed_bytes;
     uint64_t open_max_bytes; /* committed_bytes stays below, but for a lone piece */
-    uint64_t reading_bytes;  /* of READ jobs out and blocks waiting to be sent */
 
     uint32_t conn_count, half_open_count;
     uint32_t fetching_count; /* connections that have blocks asked for */
+    uint32_t sending_count;  /* connections that have requests to answer */
 
     struct sp_bucket down, up;
     struct sp_timer throttle_timer; /* wakes the two lists below */
-    struct sp_list down_waiting, up_waiting; /* conn.throttle_link: read or send again later */
+    struct sp_list down_waiting, up_waiting; /* conn.down_link, up_link: read, send again later */
 
     /* Effects by kind, in the order of sp_session_next. */
     struct sp_list closing;    /* conn.effect_link: dead, not yet pulled */
     struct sp_queue events;    /* struct sp_client_event */
     struct sp_work *jobs_first, **jobs_last;
+    struct sp_queue dead_users; /* void *: connections to close; see sp_conn_end */
     struct sp_list dialing;    /* conn.effect_link */
     struct sp_list receiving;  /* conn.effect_link */
     struct sp_list sending;    /* conn.send_link */
     struct sp_list starved;    /* conn.starved_link: would ask, memory was short */
 
+    struct sp_iov room[SP_CONN_IOV_MAX]; /* what sp_conn_recv_room last gave, for whom */
+    uint32_t room_count;
+    struct sp_conn *room_conn;
     uint8_t heads[16 * SP_CONN_IOV_MAX]; /* where predicted message heads are received */
     uint8_t *scratch;                    /* SCRATCH_LEN: bytes without a better place */
     uint8_t *spill;                      /* SP_CONN_RECV_MAX + SCRATCH_LEN: a wrong prediction's bytes */

@@ -28,6 +28,8 @@ enum {
     OUT_MAX = 1024 * 1024, /* control bytes waiting for a peer that does not read */
     FAST_SET_MAX = 10,     /* BEP-0006: k */
     SUGGEST_MAX = 16,
+    CONN_SLOT_BITS = 12, /* connections of a torrent: below 4096 */
+    GONE_KEPT = 128,
 };
 
 #define HANDSHAKE_TIMEOUT_NS (15 * SP_SECOND_NS)
@@ -58,6 +60,12 @@ struct sp_chunk {
     uint8_t head[SP_WIRE_PIECE_HEAD_LEN];
 };
 
+enum counted {
+    COUNTED_NOT,
+    COUNTED_BITS,
+    COUNTED_SEED,
+};
+
 enum sp_conn_state {
     CONN_DIALING,   /* waits for sp_conn_opened */
     CONN_HANDSHAKE, /* waits for the peer's handshake */
@@ -70,14 +78,15 @@ struct sp_conn {
     struct sp_hub *h;
     void *user;
     struct sp_addr addr;
-    uint32_t slot; /* index in t->conns: the picker's peer number */
+    uint32_t slot; /* index in t->conns */
+    uint32_t peer; /* the picker's number for it: never used twice in a row for a slot */
+    uint64_t blame_key; /* by address, not by connection: a reconnect washes nothing off */
     uint8_t state; /* enum sp_conn_state */
 
     bool incoming, named_by_user;
     bool am_choking, am_interested, peer_choking, peer_interested;
     bool have_all, upload_only, snubbed, optimistic, endgame;
-    bool throttled_down, throttled_up;
-    bool wrote_at_all; /* since the last keepalive check */
+    uint8_t counted; /* enum counted: how the picker's availability knows it */
 
     struct sp_link effect_link, send_link, starved_link, down_link, up_link;
 
@@ -96,17 +105,16 @@ struct sp_conn {
     uint64_t window_bytes; /* received since window_at */
     sp_time_ns window_at, rtt_ns, rtt_at, last_block_at;
     uint64_t fetch_Bps; /* smoothed, of the last windows */
-    /* the block being received */
-    uint32_t cur_ix;   /* its ask, SP_MAP_NONE: unasked, bytes go nowhere */
-    uint8_t *cur_data;
+    struct sp_ask cur;    /* the block being received, taken out of asks */
+    bool has_cur;         /* false inside a block: nobody asked, its bytes go nowhere */
+    bool idle_pick;       /* the last pick found nothing */
 
     /* serve.c */
     struct sp_queue wants;  /* struct sp_want */
     struct sp_queue chunks; /* struct sp_chunk */
-    uint32_t ready_bytes;   /* in chunks */
+    uint32_t ready_bytes;   /* in chunks and in read */
     uint32_t sent_of_chunk; /* bytes of chunks[0] that went out, head included */
     struct sp_work *read;   /* the READ job out for it */
-    bool read_failed;
 
     struct sp_rate down, up;
     uint64_t given_bytes; /* payload sent since unchoked */
@@ -124,23 +132,28 @@ struct sp_candidate {
     bool connected, banned, seed;
 };
 
+struct sp_gone {
+    uint32_t peer;
+    uint64_t blame_key;
+};
+
 /* A job of ours on its way. */
 struct sp_work {
     struct sp_job job;
     struct sp_work *next;  /* in the hub's queue, or t->stuck */
     struct sp_torrent *t;  /* NULL: removed meanwhile */
     struct sp_conn *c;     /* READ: NULL when it went */
-    uint32_t piece, off;   /* READ: of the first byte; off within the piece */
-    uint32_t want_count;   /* READ: how many of c->wants it serves */
-    uint32_t *from;        /* HASH, WRITE: block_count senders' slots ... */
-    uint64_t *from_key;    /* ... and their stable keys */
+    uint32_t piece;
+    struct sp_want *wants; /* READ: want_count requests it answers, in order */
+    uint32_t want_count;
+    uint64_t *from;        /* HASH, WRITE: who sent each block, as the blame key of its address */
 };
 
 struct sp_torrent {
     struct sp_hub *h;
     sp_torrent_id id;
     const struct sp_metainfo *mi;
-    struct sp_picker picker;
+    struct sp_picker *picker;
     struct sp_blame blame;
     struct sp_choker choker;
     uint8_t *file_prio; /* file_count; NULL: all 4 */
@@ -155,6 +168,10 @@ struct sp_torrent {
     struct sp_conn **conns; /* conn_cap slots, NULL: free */
     uint32_t conn_cap, conn_count, conn_top; /* slots at and above conn_top are free */
 
+    uint32_t peer_serial;
+    struct sp_gone gone[GONE_KEPT]; /* peers that left, for blame; a ring */
+    uint32_t gone_at;
+
     struct sp_candidate *cands; /* swarm.c */
     uint32_t cand_count, cand_cap;
     struct sp_map cand_map;
@@ -165,7 +182,10 @@ struct sp_torrent {
     struct sp_bucket down, up;
     struct sp_rate down_rate, up_rate;
     uint64_t downloaded, uploaded, wasted, corrupt; /* payload bytes, ever */
-    uint32_t jobs_out, serving;
+    uint32_t jobs_out;
+    uint32_t serving;        /* connections that we unchoke and that are interested */
+    uint64_t committed_bytes; /* its share of the hub's */
+    uint32_t piece_room;     /* memory of one piece: its length in whole blocks */
     sp_time_ns active_ns, seeding_ns, counted_at;
     uint32_t tracker_seeds, tracker_leechers;
 };
@@ -173,10 +193,14 @@ struct sp_torrent {
 #define TICK_NS (SP_SECOND_NS / 2)
 
 /* torrent.c */
+struct sp_conn *sp_torrent_conn(const struct sp_torrent *t, uint32_t peer); /* NULL: gone */
+uint64_t sp_torrent_blame_key(const struct sp_torrent *t, uint32_t peer);   /* 0: forgotten */
 bool sp_torrent_running(const struct sp_torrent *t); /* may have connections */
 void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now);
 void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
 void sp_torrent_set_error(struct sp_torrent *t, enum sp_err err, const char *text, sp_time_ns now);
+void sp_torrent_clear_error(struct sp_torrent *t, sp_time_ns now);
+void sp_torrent_drop_conns(struct sp_torrent *t, const char *why, sp_time_ns now);
 uint64_t sp_torrent_left(const struct sp_torrent *t);
 
 /* swarm.c */
@@ -200,16 +224,13 @@ void sp_conn_tick(struct sp_conn *c, sp_time_ns now);
 bool sp_conn_has(const struct sp_conn *c, uint32_t piece);
 bool sp_conn_is_seed(const struct sp_conn *c);
 
-/* recv.c */
-void sp_recv_reset(struct sp_conn *c);
-
 /* ask.c */
 void sp_ask_more(struct sp_conn *c, sp_time_ns now);
-void sp_ask_drop_all(struct sp_conn *c, bool rejected_by_choke, sp_time_ns now);
-void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, sp_time_ns now);
-uint32_t sp_ask_find(const struct sp_conn *c, uint32_t piece, uint32_t block);
-uint8_t *sp_ask_data(struct sp_conn *c, uint32_t ix); /* its buffer, made if need be; NULL */
-void sp_ask_block_done(struct sp_conn *c, uint32_t ix, sp_time_ns now);
+void sp_ask_drop_all(struct sp_conn *c);
+void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now);
+void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len);
+void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now); /* the block of sp_ask_begin is whole */
+void sp_ask_commit(struct sp_torrent *t); /* after pieces were opened or closed */
 void sp_ask_wake(struct sp_hub *h, sp_time_ns now);   /* memory came back */
 void sp_ask_tick(struct sp_conn *c, sp_time_ns now);
 
