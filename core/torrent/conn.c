@@ -13,13 +13,13 @@ static void init_wire(struct sp_conn *c)
         .mem = c->h->mem,
         .piece_count = sp_picker_piece_count(t->picker),
         .piece_len = sp_picker_piece_len(t->picker, 0),
-        .total_len = sp_metainfo_total_length(t->mi),
+        .total_len = t->mi->total_length,
         .block_len_max = SP_BLOCK_LEN,
         .ext_len_max = 16 * 1024,
     };
     sp_handshake_set_fast(cfg.own.reserved);
     sp_handshake_set_ext(cfg.own.reserved);
-    memcpy(cfg.own.info_hash, sp_metainfo_info_hash_v1(t->mi), SP_SHA1_LEN);
+    memcpy(cfg.own.info_hash, t->mi->info_hash_v1, SP_SHA1_LEN);
     memcpy(cfg.own.peer_id, c->h->cfg->peer_id, SP_PEER_ID_LEN);
     sp_wire_init(&c->wire, &cfg);
     (void)sp_wire_put_handshake(&c->out, &cfg.own);
@@ -229,6 +229,23 @@ static void say_have(struct sp_conn *c)
         (void)sp_wire_put_bitfield(&c->out, have);
 }
 
+/* BEP-0006: "the pieces that the peer is allowed to get while choked": those
+ * of its set that we have. */
+static void say_allowed_fast(struct sp_conn *c)
+{
+    uint32_t set[FAST_SET_MAX];
+    uint32_t n = c->addr.family == SP_V4
+                     ? sp_allowed_fast(c->addr.ip, c->t->mi->info_hash_v1,
+                                       sp_picker_piece_count(c->t->picker), FAST_SET_MAX, set)
+                     : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!sp_bits_get(sp_picker_have(c->t->picker), set[i]))
+            continue;
+        c->granted[c->granted_count++] = set[i];
+        (void)sp_wire_put_allowed_fast(&c->out, set[i]);
+    }
+}
+
 static bool is_duplicate(const struct sp_conn *c)
 {
     for (uint32_t i = 0; i < c->t->conn_top; i++) {
@@ -256,13 +273,15 @@ static void got_handshake(struct sp_conn *c, const struct sp_handshake *hs, sp_t
     }
     c->state = CONN_OPEN;
     c->opened_at = c->last_block_at = now;
-    sp_peer_client(hs->peer_id, c->client, sizeof(c->client));
+    sp_peer_id_client(hs->peer_id, c->client);
     struct sp_candidate *cand = c->incoming ? NULL : sp_swarm_find(c->t, &c->addr);
     if (cand)
         cand->fails = 0;
     if (c->wire.ext)
         say_ext_handshake(c);
     say_have(c);
+    if (c->wire.fast)
+        say_allowed_fast(c);
     sp_conn_wants_send(c);
 }
 

@@ -39,17 +39,29 @@ static void reject(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len
     sp_conn_wants_send(c);
 }
 
+/* BEP-0006: allowed fast is for those who begin: "peers with few pieces". */
+static bool is_granted(const struct sp_conn *c, uint32_t piece)
+{
+    uint32_t had = c->have_all ? UINT32_MAX : c->have.set;
+    for (uint32_t i = 0; i < c->granted_count && had < c->granted_count; i++) {
+        if (c->granted[i] == piece)
+            return true;
+    }
+    return false;
+}
+
 void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len,
                       sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
     bool before = is_sending(c);
+    bool refused = c->am_choking && !is_granted(c, piece);
 
     /* BEP-0006: "a peer must reject or serve each request" where fast is on;
      * without it a request that crossed our CHOKE is passed over. */
-    if (c->am_choking || !sp_bits_get(sp_picker_have(t->picker), piece)) {
+    if (refused || !sp_bits_get(sp_picker_have(t->picker), piece)) {
         reject(c, piece, off, len);
-        if (!c->am_choking && !c->wire.fast)
+        if (!refused && !c->wire.fast)
             sp_conn_end(c, "asks for a piece that we do not have", now);
         return;
     }

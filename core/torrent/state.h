@@ -30,6 +30,7 @@ enum {
     SUGGEST_MAX = 16,
     CONN_SLOT_BITS = 12, /* connections of a torrent: below 4096 */
     GONE_KEPT = 128,
+    BANS_MAX = 64,
 };
 
 #define HANDSHAKE_TIMEOUT_NS (15 * SP_SECOND_NS)
@@ -97,7 +98,8 @@ struct sp_conn {
     struct sp_bits have; /* without storage while have_all, or before anything is known */
     uint32_t interesting; /* pieces it has that we want */
     uint32_t allowed[FAST_SET_MAX], suggested[SUGGEST_MAX];
-    uint8_t allowed_count, suggested_count;
+    uint32_t granted[FAST_SET_MAX]; /* pieces we serve it while it is choked */
+    uint8_t allowed_count, suggested_count, granted_count;
 
     /* ask.c */
     struct sp_queue asks; /* struct sp_ask, in order of asking */
@@ -118,7 +120,8 @@ struct sp_conn {
 
     struct sp_rate down, up;
     uint64_t given_bytes; /* payload sent since unchoked */
-    sp_time_ns opened_at, last_recv_at, last_send_at, unchoked_at, optimistic_at, useless_since;
+    sp_time_ns opened_at, last_recv_at, last_send_at, unchoked_at, choked_at, optimistic_at;
+    sp_time_ns useless_since;
     char client[64];
     uint8_t peer_id[SP_PEER_ID_LEN];
 };
@@ -156,7 +159,7 @@ struct sp_torrent {
     struct sp_picker *picker;
     struct sp_blame blame;
     struct sp_choker choker;
-    uint8_t *file_prio; /* file_count; NULL: all 4 */
+    bool selected; /* some files may not be wanted */
 
     enum sp_torrent_state state;
     bool paused, completed, local_peers, was_complete_at_start, announcing;
@@ -164,6 +167,8 @@ struct sp_torrent {
     char error[SP_CLIENT_TEXT_LEN];
     sp_time_ns retry_at; /* ERROR of the disk: try the stuck writes again */
     struct sp_work *stuck; /* writes that failed, in order */
+
+    struct sp_torrent *next_leaving; /* session.c: removed, jobs still out */
 
     struct sp_conn **conns; /* conn_cap slots, NULL: free */
     uint32_t conn_cap, conn_count, conn_top; /* slots at and above conn_top are free */
@@ -175,6 +180,8 @@ struct sp_torrent {
     struct sp_candidate *cands; /* swarm.c */
     uint32_t cand_count, cand_cap;
     struct sp_map cand_map;
+    struct sp_addr bans[BANS_MAX]; /* a ring; ports mean nothing */
+    uint32_t ban_count, ban_at;
     sp_time_ns next_dial_at;
 
     struct sp_timer timer; /* TICK_NS while there is anything to look after */

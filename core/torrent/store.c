@@ -181,6 +181,12 @@ static void written(struct sp_work *w, enum sp_err err, const char *text, sp_tim
     struct sp_torrent *t = w->t;
     struct sp_hub *h = t->h;
 
+    if (err != SP_OK && t->state == SP_TORRENT_PAUSED) {
+        sp_picker_abandon(t->picker, w->piece);
+        sp_work_free(h, w);
+        sp_ask_commit(t);
+        return;
+    }
     if (err != SP_OK) {
         struct sp_work **at = &t->stuck;
         while (*at)

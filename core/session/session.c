@@ -1,0 +1,616 @@
+#include "core/session/session.h"
+
+#include "core/torrent/torrent.h"
+
+struct sp_session {
+    struct sp_hub hub; /* what the torrents see of us */
+    struct sp_session_cfg cfg;
+    char client_name[64];
+    struct sp_torrent **torrents; /* by slot; NULL: free */
+    uint32_t torrent_cap, torrent_count;
+    struct sp_map by_id, by_hash;
+    struct sp_torrent *leaving; /* removed, jobs still out; linked by .next_leaving */
+    bool stopping;
+};
+
+/* ---- look-ups ---- */
+
+static bool has_id(const void *owner, uint32_t ix, const void *key)
+{
+    return ((const struct sp_session *)owner)->torrents[ix]->id == *(const sp_torrent_id *)key;
+}
+
+static bool has_hash(const void *owner, uint32_t ix, const void *key)
+{
+    const struct sp_torrent *t = ((const struct sp_session *)owner)->torrents[ix];
+    return memcmp(t->mi->info_hash_v1, key, SP_SHA1_LEN) == 0;
+}
+
+static uint64_t hash_id(const struct sp_session *s, sp_torrent_id id)
+{
+    return sp_hash_bytes(&s->hub.key, &id, sizeof(id));
+}
+
+static uint64_t hash_hash(const struct sp_session *s, const uint8_t *info_hash)
+{
+    return sp_hash_bytes(&s->hub.key, info_hash, SP_SHA1_LEN);
+}
+
+static struct sp_torrent *find(const struct sp_session *s, sp_torrent_id id)
+{
+    uint32_t ix = sp_map_find(&s->by_id, hash_id(s, id), &id, has_id, s);
+    return ix == SP_MAP_NONE ? NULL : s->torrents[ix];
+}
+
+sp_torrent_id sp_session_find(const struct sp_session *s, const uint8_t info_hash[SP_SHA1_LEN])
+{
+    uint32_t ix = sp_map_find(&s->by_hash, hash_hash(s, info_hash), info_hash, has_hash, s);
+    return ix == SP_MAP_NONE ? SP_TORRENT_NONE : s->torrents[ix]->id;
+}
+
+/* ---- birth and death ---- */
+
+static void announce_stats(void *ctx, uint32_t id, struct sp_announce_stats *ret)
+{
+    const struct sp_torrent *t = find(ctx, id);
+    if (!t)
+        return;
+    struct sp_picker_counts counts = sp_picker_counts(t->picker);
+    ret->uploaded = t->uploaded;
+    ret->downloaded = t->downloaded;
+    ret->left = t->mi->total_length - counts.have_bytes;
+    ret->corrupt = t->corrupt;
+    ret->partial_seed = ret->left > 0 && counts.wanted_left == 0;
+}
+
+static enum sp_err init_hub(struct sp_session *s, sp_time_ns now)
+{
+    struct sp_hub *h = &s->hub;
+    const struct sp_session_cfg *cfg = &s->cfg;
+    const struct sp_mem *block_mem = cfg->block_mem ? cfg->block_mem : cfg->mem;
+
+    h->mem = cfg->mem;
+    h->cfg = cfg;
+    h->rng = sp_rng_of(cfg->seed);
+    memcpy(&h->key, cfg->secret, sizeof(h->key));
+    h->timers = sp_timers_of(cfg->mem);
+    h->jobs_last = &h->jobs_first;
+    h->events = sp_queue_of(sizeof(struct sp_client_event), 1024);
+    sp_bucket_init(&h->down, cfg->down_Bps, now);
+    sp_bucket_init(&h->up, cfg->up_Bps, now);
+    struct sp_list *const lists[] = {&h->down_waiting, &h->up_waiting, &h->closing, &h->dialing,
+                                     &h->receiving,    &h->sending,    &h->starved};
+    for (size_t i = 0; i < SP_COUNT(lists); i++)
+        sp_list_init(lists[i]);
+
+    enum sp_err err = sp_pool_init(&h->pool, block_mem, cfg->memory_bytes);
+    if (err == SP_OK)
+        err = sp_timers_reserve(&h->timers, 2);
+    if (err != SP_OK)
+        return err;
+    uint64_t budget = sp_pool_budget_bytes(&h->pool);
+    h->open_max_bytes = budget / 8 * 7;
+    sp_cache_init(&h->cache, cfg->mem, &h->pool, &h->key, (uint32_t)(budget / SP_BLOCK_LEN / 2));
+    h->scratch = SP_NEW_ARRAY(cfg->mem, uint8_t, SP_HUB_SCRATCH_LEN);
+    h->spill = SP_NEW_ARRAY(cfg->mem, uint8_t, SP_CONN_RECV_MAX + SP_HUB_SCRATCH_LEN);
+    if (!h->scratch || !h->spill)
+        return SP_ENOMEM;
+
+    struct sp_trackers_cfg tc = {
+        .mem = cfg->mem,
+        .rng = &h->rng,
+        .listen_port = cfg->listen_port,
+        .stats = announce_stats,
+        .ctx = s,
+    };
+    memcpy(tc.peer_id, cfg->peer_id, sizeof(tc.peer_id));
+    return sp_trackers_new(&tc, &h->trackers);
+}
+
+enum sp_err sp_session_new(const struct sp_session_cfg *cfg, sp_time_ns now,
+                           struct sp_session **ret_session)
+{
+    struct sp_session *s = SP_NEW(cfg->mem, struct sp_session);
+    if (!s)
+        return SP_ENOMEM;
+    s->cfg = *cfg;
+    size_t n = strlen(cfg->client_name);
+    memcpy(s->client_name, cfg->client_name, n < sizeof(s->client_name) ? n : 63);
+    s->cfg.client_name = s->client_name;
+    s->by_id = sp_map_of(cfg->mem);
+    s->by_hash = sp_map_of(cfg->mem);
+    enum sp_err err = init_hub(s, now);
+    if (err != SP_OK) {
+        sp_session_free(s);
+        return err;
+    }
+    *ret_session = s;
+    return SP_OK;
+}
+
+static void drop_jobs(struct sp_hub *h)
+{
+    struct sp_work *next;
+    for (struct sp_work *w = h->jobs_first; w; w = next) {
+        next = w->next;
+        w->t->jobs_out--;
+        sp_work_free(h, w);
+    }
+    h->jobs_first = NULL;
+    h->jobs_last = &h->jobs_first;
+}
+
+static void free_dead(struct sp_hub *h)
+{
+    struct sp_link *k;
+    while (h->closing.ends.next && (k = sp_list_pop(&h->closing)) != NULL)
+        sp_conn_free(SP_CONTAINER(k, struct sp_conn, effect_link));
+}
+
+void sp_session_free(struct sp_session *s)
+{
+    if (!s)
+        return;
+    struct sp_hub *h = &s->hub;
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        if (s->torrents[i])
+            sp_torrent_drop_conns(s->torrents[i], "session ends", 0);
+    }
+    if (h->jobs_last)
+        drop_jobs(h);
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        if (!s->torrents[i])
+            continue;
+        s->torrents[i]->jobs_out = 0;
+        sp_torrent_free(s->torrents[i]);
+    }
+    for (struct sp_torrent *t = s->leaving, *next; t; t = next) {
+        next = t->next_leaving;
+        t->jobs_out = 0;
+        sp_torrent_free(t);
+    }
+    free_dead(h);
+    sp_trackers_free(h->trackers);
+    if (h->cache.mem)
+        sp_cache_done(&h->cache);
+    sp_pool_done(&h->pool);
+    sp_timers_done(&h->timers);
+    if (h->events.size)
+        sp_queue_done(&h->events, s->cfg.mem);
+    sp_map_done(&s->by_id);
+    sp_map_done(&s->by_hash);
+    sp_mem_free(s->cfg.mem, h->scratch);
+    sp_mem_free(s->cfg.mem, h->spill);
+    sp_mem_free(s->cfg.mem, s->torrents);
+    sp_mem_free(s->cfg.mem, s);
+}
+
+/* ---- torrents ---- */
+
+static enum sp_err grow(struct sp_session *s)
+{
+    uint32_t cap = s->torrent_cap ? s->torrent_cap * 2 : 4;
+    struct sp_torrent **list =
+        sp_mem_grow(s->cfg.mem, s->torrents, s->torrent_cap, cap, sizeof(struct sp_torrent *));
+    if (!list)
+        return SP_ENOMEM;
+    s->torrents = list;
+    s->torrent_cap = cap;
+    return SP_OK;
+}
+
+/* A piece larger than the budget's share could never be held: the budget
+ * grows for such torrents (docs/core/session.md, "Large pieces"). */
+static enum sp_err fit_budget(struct sp_session *s, const struct sp_torrent *t)
+{
+    struct sp_hub *h = &s->hub;
+    uint64_t need = 3 * (uint64_t)t->piece_room;
+    if (need <= h->open_max_bytes)
+        return SP_OK;
+    enum sp_err err = sp_pool_resize(&h->pool, need / 7 * 8 + SP_SLAB_LEN);
+    if (err == SP_OK)
+        h->open_max_bytes = need;
+    return err;
+}
+
+static enum sp_err enter(struct sp_session *s, uint32_t ix, struct sp_torrent *t)
+{
+    s->torrents[ix] = t;
+    enum sp_err err = sp_map_put(&s->by_id, hash_id(s, t->id), ix);
+    if (err != SP_OK)
+        return err;
+    err = sp_map_put(&s->by_hash, hash_hash(s, t->mi->info_hash_v1), ix);
+    if (err != SP_OK)
+        sp_map_del(&s->by_id, hash_id(s, t->id), ix);
+    return err;
+}
+
+enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id,
+                           const struct sp_session_add *add, sp_time_ns now)
+{
+    struct sp_torrent *t = NULL;
+    uint32_t ix = 0;
+
+    if (find(s, id) || sp_session_find(s, add->metainfo->info_hash_v1) != SP_TORRENT_NONE)
+        return SP_EEXIST;
+    while (ix < s->torrent_cap && s->torrents[ix])
+        ix++;
+    enum sp_err err = ix == s->torrent_cap ? grow(s) : SP_OK;
+    if (err == SP_OK)
+        err = sp_timers_reserve(&s->hub.timers, s->torrent_count + 3);
+    if (err == SP_OK)
+        err = sp_torrent_new(&s->hub, id, add, now, &t);
+    if (err == SP_OK)
+        err = fit_budget(s, t);
+    if (err == SP_OK)
+        err = enter(s, ix, t);
+    if (err != SP_OK) {
+        if (t)
+            s->torrents[ix] = NULL;
+        sp_torrent_free(t);
+        return err;
+    }
+    s->torrent_count++;
+    return SP_OK;
+}
+
+void sp_torrent_remove(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
+{
+    uint32_t ix = sp_map_find(&s->by_id, hash_id(s, id), &id, has_id, s);
+    if (ix == SP_MAP_NONE)
+        return;
+    struct sp_torrent *t = s->torrents[ix];
+    sp_torrent_shut(t, now);
+    t->state = SP_TORRENT_PAUSED;
+    sp_map_del(&s->by_id, hash_id(s, id), ix);
+    sp_map_del(&s->by_hash, hash_hash(s, t->mi->info_hash_v1), ix);
+    s->torrents[ix] = NULL;
+    s->torrent_count--;
+    if (t->jobs_out) {
+        t->next_leaving = s->leaving;
+        s->leaving = t;
+    } else {
+        sp_torrent_free(t);
+    }
+}
+
+bool sp_torrent_busy(const struct sp_session *s, sp_torrent_id id)
+{
+    const struct sp_torrent *t = find(s, id);
+    if (t)
+        return t->jobs_out > 0;
+    for (t = s->leaving; t; t = t->next_leaving) {
+        if (t->id == id)
+            return true;
+    }
+    return false;
+}
+
+void sp_torrent_checked(struct sp_session *s, sp_torrent_id id, const struct sp_bits *have,
+                        sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (t)
+        sp_torrent_begin(t, have, now);
+}
+
+void sp_torrent_recheck(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (t)
+        sp_torrent_recheck_from(t, now);
+}
+
+void sp_torrent_pause(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (t)
+        sp_torrent_set_paused(t, true, now);
+}
+
+void sp_torrent_resume(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (t)
+        sp_torrent_set_paused(t, false, now);
+}
+
+void sp_torrent_fail(struct sp_session *s, sp_torrent_id id, enum sp_err err, const char *text,
+                     sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (t)
+        sp_torrent_set_error(t, err, text, now);
+}
+
+void sp_torrent_set_priorities(struct sp_session *s, sp_torrent_id id, const uint8_t *priorities,
+                               sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (t)
+        (void)sp_torrent_select(t, priorities, now);
+}
+
+void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down_Bps,
+                           uint64_t up_Bps, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (!t)
+        return;
+    sp_bucket_init(&t->down, down_Bps, now);
+    sp_bucket_init(&t->up, up_Bps, now);
+}
+
+void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps,
+                           sp_time_ns now)
+{
+    sp_bucket_init(&s->hub.down, down_Bps, now);
+    sp_bucket_init(&s->hub.up, up_Bps, now);
+}
+
+void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct sp_addr *addrs,
+                          uint32_t count, enum sp_peer_source source, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    if (!t)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        sp_swarm_add(t, &addrs[i], (uint8_t)source, now);
+    sp_swarm_dial(t, now);
+}
+
+const struct sp_bits *sp_torrent_have(const struct sp_session *s, sp_torrent_id id)
+{
+    const struct sp_torrent *t = find(s, id);
+    return t ? sp_picker_have(t->picker) : NULL;
+}
+
+enum sp_err sp_torrent_stats(struct sp_session *s, sp_torrent_id id, sp_time_ns now,
+                             struct sp_torrent_stats *ret_stats)
+{
+    struct sp_torrent *t = find(s, id);
+    if (!t)
+        return SP_ENOENT;
+    sp_torrent_fill_stats(t, now, ret_stats);
+    return SP_OK;
+}
+
+uint32_t sp_torrent_peers(struct sp_session *s, sp_torrent_id id, sp_time_ns now,
+                          struct sp_peer_info *ret_peers, uint32_t cap)
+{
+    struct sp_torrent *t = find(s, id);
+    return t ? sp_torrent_fill_peers(t, now, ret_peers, cap) : 0;
+}
+
+void sp_session_totals(struct sp_session *s, sp_time_ns now, struct sp_client_totals *ret_totals)
+{
+    const struct sp_hub *h = &s->hub;
+    *ret_totals = (struct sp_client_totals){
+        .down_Bps = sp_rate_Bps(&h->down_rate, now),
+        .up_Bps = sp_rate_Bps(&h->up_rate, now),
+        .downloaded_bytes = h->down_rate.total,
+        .uploaded_bytes = h->up_rate.total,
+        .torrents = s->torrent_count,
+        .peers = h->conn_count,
+        .memory_used_bytes = sp_pool_used_bytes(&h->pool),
+        .memory_budget_bytes = sp_pool_budget_bytes(&h->pool),
+    };
+}
+
+/* ---- connections ---- */
+
+struct sp_conn *sp_session_accept(struct sp_session *s, sp_torrent_id id,
+                                  const struct sp_addr *addr, void *user, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, id);
+    const struct sp_session_cfg *cfg = &s->cfg;
+    if (!t || s->stopping || !sp_torrent_running(t) || sp_swarm_is_banned(t, addr) ||
+        s->hub.conn_count >= cfg->conn_max || t->conn_count >= cfg->torrent_conn_max)
+        return NULL;
+    struct sp_conn *c = sp_conn_new(t, addr, true, now);
+    if (!c)
+        return NULL;
+    c->user = user;
+    sp_timers_set(&s->hub.timers, &t->timer, now + TICK_NS);
+    sp_conn_wants_send(c);
+    return c;
+}
+
+/* ---- effects ---- */
+
+static bool next_close(struct sp_hub *h, struct sp_effect *fx)
+{
+    struct sp_link *k = sp_list_pop(&h->closing);
+    if (!k)
+        return false;
+    struct sp_conn *c = SP_CONTAINER(k, struct sp_conn, effect_link);
+    fx->kind = SP_FX_CLOSE;
+    fx->user = c->user;
+    sp_conn_free(c);
+    return true;
+}
+
+static bool next_event(struct sp_hub *h, struct sp_effect *fx)
+{
+    if (h->events.count == 0)
+        return false;
+    fx->kind = SP_FX_EVENT;
+    fx->event = *(struct sp_client_event *)sp_queue_at(&h->events, 0);
+    sp_queue_pop(&h->events);
+    return true;
+}
+
+static bool next_job(struct sp_hub *h, struct sp_effect *fx)
+{
+    struct sp_work *w = h->jobs_first;
+    if (!w)
+        return false;
+    h->jobs_first = w->next;
+    if (!h->jobs_first)
+        h->jobs_last = &h->jobs_first;
+    w->next = NULL;
+    fx->kind = SP_FX_JOB;
+    fx->job = &w->job;
+    return true;
+}
+
+static bool next_conn(struct sp_list *list, enum sp_effect_kind kind, size_t link_off,
+                      struct sp_effect *fx)
+{
+    struct sp_link *k = sp_list_pop(list);
+    if (!k)
+        return false;
+    fx->kind = kind;
+    fx->conn = (struct sp_conn *)(void *)((char *)k - link_off);
+    fx->user = fx->conn->user;
+    fx->addr = fx->conn->addr;
+    return true;
+}
+
+/* A tracker's word on a torrent, or its request handed on to the shell. */
+static bool take_tracker(struct sp_session *s, const struct sp_tracker_action *a, sp_time_ns now)
+{
+    struct sp_torrent *t = find(s, a->torrent);
+    struct sp_tracker_info info;
+
+    switch (a->kind) {
+    case SP_TRACKER_PEERS:
+        for (uint32_t i = 0; t && i < a->u.peers.count; i++)
+            sp_swarm_add(t, &a->u.peers.addrs[i], SP_PEER_TRACKER, now);
+        if (t)
+            sp_swarm_dial(t, now);
+        return true;
+    case SP_TRACKER_STATUS:
+        if (t && sp_trackers_info_at(s->hub.trackers, a->torrent, a->tracker_ix, &info)) {
+            if (info.seeds != UINT32_MAX)
+                t->tracker_seeds = info.seeds;
+            if (info.leechers != UINT32_MAX)
+                t->tracker_leechers = info.leechers;
+            if (info.state == SP_TRACKER_FAILING || info.state == SP_TRACKER_DISABLED)
+                sp_hub_event(&s->hub, SP_EV_TRACKER, t->id, SP_ENET, info.message);
+        }
+        return true;
+    case SP_TRACKER_NONE:
+    case SP_TRACKER_EXTERNAL_IP:
+        return true;
+    case SP_TRACKER_HTTP:
+    case SP_TRACKER_RESOLVE:
+    case SP_TRACKER_CANCEL:
+    case SP_TRACKER_DATAGRAM:
+        break;
+    }
+    return false;
+}
+
+static bool next_tracker(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
+{
+    while (sp_trackers_next(s->hub.trackers, &fx->tracker)) {
+        if (take_tracker(s, &fx->tracker, now))
+            continue;
+        fx->kind = SP_FX_TRACKER;
+        return true;
+    }
+    return false;
+}
+
+bool sp_session_next(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
+{
+    struct sp_hub *h = &s->hub;
+    /* Jobs before sends: a hot read done on the spot is sent in this turn. */
+    return next_close(h, fx) || next_job(h, fx) ||
+           next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx) ||
+           next_tracker(s, fx, now) ||
+           next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx) ||
+           next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx) ||
+           next_event(h, fx);
+}
+
+static void unleave(struct sp_session *s, struct sp_torrent *t)
+{
+    for (struct sp_torrent **at = &s->leaving; *at; at = &(*at)->next_leaving) {
+        if (*at == t) {
+            *at = t->next_leaving;
+            sp_torrent_free(t);
+            return;
+        }
+    }
+}
+
+void sp_session_job_done(struct sp_session *s, struct sp_job *job, enum sp_err err,
+                         const char *text, sp_time_ns now)
+{
+    struct sp_work *w = SP_CONTAINER(job, struct sp_work, job);
+    struct sp_torrent *t = w->t;
+    bool left = find(s, t->id) != t;
+
+    t->jobs_out--;
+    if (job->kind == SP_JOB_READ) {
+        sp_serve_done(w, err, text, now);
+    } else if (left || t->state == SP_TORRENT_CHECKING) {
+        /* What was written is on the disk, but nobody claims it. */
+        sp_picker_abandon(t->picker, w->piece);
+        sp_work_free(&s->hub, w);
+        sp_ask_commit(t);
+    } else {
+        sp_store_done(w, err, text, now);
+    }
+    if (left && t->jobs_out == 0)
+        unleave(s, t);
+}
+
+struct sp_trackers *sp_session_trackers(struct sp_session *s)
+{
+    return s->hub.trackers;
+}
+
+/* ---- time ---- */
+
+void sp_session_stop(struct sp_session *s, sp_time_ns now)
+{
+    s->stopping = true;
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        if (s->torrents[i] && sp_torrent_running(s->torrents[i]))
+            sp_torrent_set_paused(s->torrents[i], true, now);
+    }
+}
+
+bool sp_session_idle(const struct sp_session *s)
+{
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        if (s->torrents[i] && s->torrents[i]->jobs_out)
+            return false;
+    }
+    return !s->leaving && s->hub.conn_count == 0 && sp_trackers_idle(s->hub.trackers);
+}
+
+sp_time_ns sp_session_deadline(const struct sp_session *s)
+{
+    sp_time_ns own = sp_timers_next(&s->hub.timers);
+    sp_time_ns trackers = sp_trackers_deadline(s->hub.trackers);
+    return own < trackers ? own : trackers;
+}
+
+static void wake_throttled(struct sp_hub *h)
+{
+    struct sp_link *k;
+    while ((k = sp_list_pop(&h->down_waiting)) != NULL) {
+        struct sp_conn *c = SP_CONTAINER(k, struct sp_conn, down_link);
+        sp_list_add(&h->receiving, &c->effect_link);
+    }
+    while ((k = sp_list_pop(&h->up_waiting)) != NULL)
+        sp_conn_wants_send(SP_CONTAINER(k, struct sp_conn, up_link));
+}
+
+void sp_session_tick(struct sp_session *s, sp_time_ns now)
+{
+    struct sp_hub *h = &s->hub;
+    struct sp_timer *timer;
+
+    while ((timer = sp_timers_pop(&h->timers, now)) != NULL) {
+        if (timer == &h->throttle_timer)
+            wake_throttled(h);
+        else
+            sp_torrent_tick(SP_CONTAINER(timer, struct sp_torrent, timer), now);
+    }
+    sp_trackers_tick(h->trackers, now);
+}

@@ -1,0 +1,229 @@
+/* Addresses of peers: whom to dial next, and whom never again.
+ *
+ * One entry per address and port, at most CANDS_MAX of them.  Those named by
+ * the user go first, then what failed seldom, then by a rank that is random
+ * but stable, so that nobody can choose his neighbours.
+ */
+#include "core/base/out.h"
+#include "core/torrent/state.h"
+
+enum { CANDS_MAX = 4000, FAILS_MAX = 8, DIAL_BURST = 16 };
+
+#define RETRY_FIRST_NS (20 * SP_SECOND_NS)
+
+static bool is_addr(const void *owner, uint32_t ix, const void *key)
+{
+    return sp_addr_eq(&((const struct sp_candidate *)owner)[ix].addr, key);
+}
+
+struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr)
+{
+    uint32_t ix = sp_map_find(&t->cand_map, sp_addr_hash(&t->h->key, addr), addr, is_addr,
+                              t->cands);
+    return ix == SP_MAP_NONE ? NULL : &t->cands[ix];
+}
+
+/* Addresses from the network must be such as strangers can have. */
+static bool may_dial(const struct sp_torrent *t, const struct sp_addr *addr, uint8_t source)
+{
+    if (addr->port == 0)
+        return false;
+    switch (sp_addr_scope(addr)) {
+    case SP_SCOPE_GLOBAL:
+        return true;
+    case SP_SCOPE_PRIVATE:
+    case SP_SCOPE_LOOPBACK:
+        return source == SP_PEER_USER || t->local_peers || t->h->cfg->allow_local_peers;
+    case SP_SCOPE_LINK:
+        return source == SP_PEER_USER;
+    case SP_SCOPE_NONE:
+        break;
+    }
+    return false;
+}
+
+/* The entry least worth keeping: failed most, not connected. */
+static uint32_t worst(const struct sp_torrent *t)
+{
+    uint32_t best = SP_MAP_NONE;
+    for (uint32_t ix = 0; ix < t->cand_count; ix++) {
+        const struct sp_candidate *a = &t->cands[ix];
+        if (a->connected || a->banned || (a->sources & SP_PEER_USER))
+            continue;
+        if (best == SP_MAP_NONE || a->fails > t->cands[best].fails)
+            best = ix;
+    }
+    return best;
+}
+
+static void forget(struct sp_torrent *t, uint32_t ix)
+{
+    uint32_t last = t->cand_count - 1;
+    sp_map_del(&t->cand_map, sp_addr_hash(&t->h->key, &t->cands[ix].addr), ix);
+    if (ix != last) {
+        uint64_t hash = sp_addr_hash(&t->h->key, &t->cands[last].addr);
+        sp_map_del(&t->cand_map, hash, last);
+        t->cands[ix] = t->cands[last];
+        if (sp_map_put(&t->cand_map, hash, ix) != SP_OK)
+            assert(false && "a put after a delete needs no memory");
+    }
+    t->cand_count--;
+}
+
+static bool make_room(struct sp_torrent *t)
+{
+    if (t->cand_count < t->cand_cap)
+        return true;
+    if (t->cand_cap == CANDS_MAX) {
+        uint32_t ix = worst(t);
+        if (ix == SP_MAP_NONE || t->cands[ix].fails == 0)
+            return false; /* full of untried ones: a flood must not push them out */
+        forget(t, ix);
+        return true;
+    }
+    uint32_t cap = t->cand_cap ? t->cand_cap * 2 : 16;
+    if (cap > CANDS_MAX)
+        cap = CANDS_MAX;
+    struct sp_candidate *cands =
+        sp_mem_grow(t->h->mem, t->cands, t->cand_count, cap, sizeof(*t->cands));
+    if (!cands)
+        return false;
+    t->cands = cands;
+    t->cand_cap = cap;
+    return true;
+}
+
+static struct sp_candidate *add(struct sp_torrent *t, const struct sp_addr *addr)
+{
+    if (!make_room(t) ||
+        sp_map_put(&t->cand_map, sp_addr_hash(&t->h->key, addr), t->cand_count) != SP_OK)
+        return NULL;
+    struct sp_candidate *a = &t->cands[t->cand_count++];
+    *a = (struct sp_candidate){.addr = *addr};
+    return a;
+}
+
+void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now)
+{
+    struct sp_candidate *a = sp_swarm_find(t, addr);
+    if (!a && may_dial(t, addr, source) && !sp_swarm_is_banned(t, addr))
+        a = add(t, addr);
+    if (!a)
+        return;
+    a->sources |= source;
+    if (source == SP_PEER_USER)
+        a->retry_at = now;
+}
+
+/* ---- bans: by IP, whatever the port ---- */
+
+bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr)
+{
+    for (uint32_t i = 0; i < t->ban_count; i++) {
+        if (sp_addr_same_ip(&t->bans[i], addr))
+            return true;
+    }
+    return false;
+}
+
+void sp_swarm_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why, sp_time_ns now)
+{
+    char text[SP_CLIENT_TEXT_LEN], ip[SP_ADDR_TEXT_LEN];
+    struct sp_addr who = *addr;
+
+    /* A ring: after so many bans the oldest may try again. */
+    t->bans[t->ban_at % BANS_MAX] = who;
+    t->ban_at++;
+    if (t->ban_count < BANS_MAX)
+        t->ban_count++;
+    for (uint32_t i = 0; i < t->cand_count; i++) {
+        if (sp_addr_same_ip(&t->cands[i].addr, &who))
+            t->cands[i].banned = true;
+    }
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        if (t->conns[i] && sp_addr_same_ip(&t->conns[i]->addr, &who))
+            sp_conn_end(t->conns[i], why, now);
+    }
+    struct sp_out o = sp_out_of((uint8_t *)text, sizeof(text) - 1);
+    sp_out_str(&o, sp_addr_text(&who, ip));
+    sp_out_str(&o, " ");
+    sp_out_str(&o, why);
+    text[o.len < o.cap ? o.len : o.cap] = '\0';
+    sp_hub_event(t->h, SP_EV_PEER_BANNED, t->id, SP_EHASH, text);
+}
+
+/* ---- dialling ---- */
+
+/* BEP-0040, not followed: its order needs our external address, which is not
+ * known for certain.  A keyed hash of the peer's mixes the swarm as well. */
+static uint32_t rank(const struct sp_torrent *t, const struct sp_addr *addr)
+{
+    return (uint32_t)sp_addr_hash(&t->h->key, addr);
+}
+
+static bool is_better(const struct sp_torrent *t, const struct sp_candidate *a,
+                      const struct sp_candidate *b)
+{
+    bool a_user = a->sources & SP_PEER_USER, b_user = b->sources & SP_PEER_USER;
+    if (a_user != b_user)
+        return a_user;
+    if (a->fails != b->fails)
+        return a->fails < b->fails;
+    return rank(t, &a->addr) > rank(t, &b->addr);
+}
+
+static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
+{
+    struct sp_candidate *best = NULL;
+    bool seeding = t->state == SP_TORRENT_SEEDING;
+
+    for (uint32_t i = 0; i < t->cand_count; i++) {
+        struct sp_candidate *a = &t->cands[i];
+        bool gave_up = a->fails >= FAILS_MAX && !(a->sources & SP_PEER_USER);
+        if (a->connected || a->banned || gave_up || a->retry_at > now || (seeding && a->seed))
+            continue;
+        if (!best || is_better(t, a, best))
+            best = a;
+    }
+    return best;
+}
+
+void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now)
+{
+    struct sp_hub *h = t->h;
+
+    if (!sp_torrent_running(t))
+        return;
+    for (int n = 0; n < DIAL_BURST; n++) {
+        if (h->half_open_count >= h->cfg->half_open_max || h->conn_count >= h->cfg->conn_max ||
+            t->conn_count >= h->cfg->torrent_conn_max)
+            return;
+        struct sp_candidate *a = choose(t, now);
+        if (!a)
+            return;
+        struct sp_conn *c = sp_conn_new(t, &a->addr, false, now);
+        if (!c)
+            return;
+        c->named_by_user = a->sources & SP_PEER_USER;
+        a->connected = true;
+        sp_list_add(&h->dialing, &c->effect_link);
+    }
+}
+
+void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
+{
+    struct sp_candidate *a = sp_swarm_find(t, &c->addr);
+    if (!a || c->incoming)
+        return;
+    a->connected = false;
+    a->seed = sp_conn_is_seed(c);
+    /* A peer that gave us something is soon worth another try. */
+    if (c->down.total > 0)
+        a->fails = 0;
+    else if (a->fails < UINT8_MAX)
+        a->fails++;
+    uint32_t shift = a->fails < 6 ? a->fails : 6;
+    sp_time_ns wait = c->named_by_user ? RETRY_FIRST_NS / 10 << (shift < 4 ? shift : 4)
+                                       : RETRY_FIRST_NS << shift;
+    a->retry_at = now + wait + sp_rng_below(&t->h->rng, wait / 4 + 1);
+}

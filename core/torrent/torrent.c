@@ -1,0 +1,426 @@
+/* A torrent's life: CHECKING until the shell knows what is on the disk, then
+ * DOWNLOADING and SEEDING, PAUSED by the user, ERROR by the disk. */
+#include "core/torrent/torrent.h"
+
+struct sp_conn *sp_torrent_conn(const struct sp_torrent *t, uint32_t peer)
+{
+    uint32_t slot = peer & ((1u << CONN_SLOT_BITS) - 1);
+    struct sp_conn *c = slot < t->conn_top ? t->conns[slot] : NULL;
+    return c && c->peer == peer ? c : NULL;
+}
+
+uint64_t sp_torrent_blame_key(const struct sp_torrent *t, uint32_t peer)
+{
+    const struct sp_conn *c = sp_torrent_conn(t, peer);
+    if (c)
+        return c->blame_key;
+    for (uint32_t i = 0; i < GONE_KEPT; i++) {
+        if (t->gone[i].blame_key && t->gone[i].peer == peer)
+            return t->gone[i].blame_key;
+    }
+    return 0;
+}
+
+bool sp_torrent_running(const struct sp_torrent *t)
+{
+    return t->state == SP_TORRENT_DOWNLOADING || t->state == SP_TORRENT_SEEDING ||
+           t->state == SP_TORRENT_ERROR;
+}
+
+uint64_t sp_torrent_left(const struct sp_torrent *t)
+{
+    return t->mi->total_length - sp_picker_counts(t->picker).have_bytes;
+}
+
+/* ---- selection ---- */
+
+enum sp_err sp_torrent_select(struct sp_torrent *t, const uint8_t *priorities, sp_time_ns now)
+{
+    const struct sp_metainfo *mi = t->mi;
+    uint32_t done = 0; /* pieces below it have their priority */
+    uint8_t prev = 0;  /* of piece done - 1 */
+
+    t->selected = priorities != NULL;
+    for (uint32_t f = 0; priorities && f < mi->file_count; f++) {
+        const struct sp_file *file = &mi->files[f];
+        uint8_t prio = priorities[f] > SP_PICKER_PRIO_MAX ? SP_PICKER_PRIO_MAX : priorities[f];
+        /* A piece over several files has the highest priority of them. */
+        for (uint32_t p = file->piece_first; p < file->piece_end; p++) {
+            uint8_t have = p < done ? prev : 0;
+            uint8_t high = prio > have ? prio : have;
+            if (p < done && high == have)
+                continue;
+            enum sp_err err = sp_picker_set_priority(t->picker, p, high);
+            if (err != SP_OK)
+                return err;
+            done = p + 1;
+            prev = high;
+        }
+    }
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        struct sp_conn *c = t->conns[i];
+        if (!c)
+            continue;
+        c->interesting = sp_picker_interesting(
+            t->picker, c->have_all ? NULL : c->have.bytes ? &c->have : NULL);
+        if (!c->have_all && !c->have.bytes)
+            c->interesting = 0;
+        sp_conn_update_interest(c, now);
+    }
+    return SP_OK;
+}
+
+/* ---- birth and death ---- */
+
+static enum sp_err init_parts(struct sp_torrent *t, const struct sp_session_add *add)
+{
+    struct sp_hub *h = t->h;
+    struct sp_picker_cfg pc = {.mem = h->mem,
+                               .rng = &h->rng,
+                               .piece_count = t->mi->piece_count,
+                               .piece_len = t->mi->piece_length,
+                               .total_len = t->mi->total_length};
+    uint32_t slots_max = h->cfg->upload_slots_max ? h->cfg->upload_slots_max : 500;
+    struct sp_choker_cfg cc = {.slots_min = slots_max < 4 ? slots_max : 4,
+                               .slots_max = slots_max,
+                               .up_limit_Bps = add->up_Bps ? add->up_Bps : h->cfg->up_Bps};
+
+    enum sp_err err = sp_picker_new(&pc, &t->picker);
+    if (err == SP_OK)
+        err = sp_choker_init(&t->choker, &cc);
+    if (err == SP_OK && add->priorities)
+        err = sp_torrent_select(t, add->priorities, 0);
+    if (err != SP_OK)
+        return err;
+    sp_picker_set_sequential(t->picker, add->sequential);
+    sp_blame_init(&t->blame, h->mem, h->key);
+    return sp_trackers_add(h->trackers, t->id, t->mi->info_hash_v1, t->mi->is_private,
+                           add->trackers, add->tracker_count);
+}
+
+enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_session_add *add,
+                           sp_time_ns now, struct sp_torrent **ret_torrent)
+{
+    struct sp_torrent *t = SP_NEW(h->mem, struct sp_torrent);
+    if (!t)
+        return SP_ENOMEM;
+    t->h = h;
+    t->id = id;
+    t->mi = add->metainfo;
+    t->state = SP_TORRENT_CHECKING;
+    t->paused = add->paused;
+    t->local_peers = add->local_peers;
+    t->cand_map = sp_map_of(h->mem);
+    t->downloaded = add->downloaded_bytes;
+    t->uploaded = add->uploaded_bytes;
+    t->counted_at = now;
+    uint64_t room = ((uint64_t)t->mi->piece_length + SP_BLOCK_LEN - 1) / SP_BLOCK_LEN;
+    t->piece_room = (uint32_t)(room * SP_BLOCK_LEN);
+    sp_bucket_init(&t->down, add->down_Bps, now);
+    sp_bucket_init(&t->up, add->up_Bps, now);
+
+    enum sp_err err = init_parts(t, add);
+    if (err != SP_OK) {
+        sp_torrent_free(t);
+        return err;
+    }
+    *ret_torrent = t;
+    return SP_OK;
+}
+
+static void free_stuck(struct sp_torrent *t)
+{
+    struct sp_work *next;
+    for (struct sp_work *w = t->stuck; w; w = next) {
+        next = w->next;
+        if (t->picker)
+            sp_picker_abandon(t->picker, w->piece);
+        sp_work_free(t->h, w);
+    }
+    t->stuck = NULL;
+}
+
+void sp_torrent_free(struct sp_torrent *t)
+{
+    if (!t)
+        return;
+    struct sp_hub *h = t->h;
+    assert(t->conn_count == 0 && t->jobs_out == 0);
+    free_stuck(t);
+    if (t->picker) {
+        sp_store_drop_open(t);
+        h->committed_bytes -= t->committed_bytes;
+    }
+    sp_cache_forget(&h->cache, t->id);
+    sp_trackers_remove(h->trackers, t->id);
+    sp_timers_clear(&h->timers, &t->timer);
+    sp_blame_done(&t->blame);
+    sp_picker_free(t->picker);
+    sp_map_done(&t->cand_map);
+    sp_mem_free(h->mem, t->cands);
+    sp_mem_free(h->mem, t->conns);
+    sp_mem_free(h->mem, t);
+}
+
+void sp_torrent_drop_conns(struct sp_torrent *t, const char *why, sp_time_ns now)
+{
+    for (uint32_t i = t->conn_top; i-- > 0;) {
+        if (i < t->conn_top && t->conns[i])
+            sp_conn_end(t->conns[i], why, now);
+    }
+}
+
+void sp_torrent_shut(struct sp_torrent *t, sp_time_ns now)
+{
+    sp_torrent_drop_conns(t, "torrent stopped", now);
+    free_stuck(t);
+    sp_store_drop_open(t);
+    sp_trackers_stop(t->h->trackers, t->id, now);
+    t->announcing = false;
+    sp_timers_clear(&t->h->timers, &t->timer);
+    sp_ask_wake(t->h, now);
+}
+
+/* ---- state ---- */
+
+static void count_time(struct sp_torrent *t, sp_time_ns now)
+{
+    sp_time_ns span = now - t->counted_at;
+    t->counted_at = now;
+    if (sp_torrent_running(t))
+        t->active_ns += span;
+    if (t->state == SP_TORRENT_SEEDING)
+        t->seeding_ns += span;
+}
+
+static void set_state(struct sp_torrent *t, enum sp_torrent_state state, sp_time_ns now)
+{
+    count_time(t, now);
+    t->state = state;
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        if (t->conns[i])
+            sp_conn_update_interest(t->conns[i], now);
+    }
+}
+
+/* Starts or goes on: what there is to do follows from what is had. */
+static void go(struct sp_torrent *t, sp_time_ns now)
+{
+    bool left = sp_picker_counts(t->picker).wanted_left > 0;
+    set_state(t, left ? SP_TORRENT_DOWNLOADING : SP_TORRENT_SEEDING, now);
+    if (!t->announcing) {
+        t->announcing = true;
+        sp_trackers_start(t->h->trackers, t->id, now);
+    }
+    if (!left && !t->completed) {
+        t->completed = true;
+        sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
+    }
+    sp_timers_set(&t->h->timers, &t->timer, now);
+}
+
+void sp_torrent_begin(struct sp_torrent *t, const struct sp_bits *have, sp_time_ns now)
+{
+    if (t->state != SP_TORRENT_CHECKING)
+        return;
+    for (uint32_t p = have ? sp_bits_next(have, 0) : SP_BITS_NONE; p != SP_BITS_NONE;
+         p = sp_bits_next(have, p + 1))
+        sp_picker_set_have(t->picker, p, true);
+    t->was_complete_at_start = sp_bits_all(sp_picker_have(t->picker));
+    sp_hub_event(t->h, SP_EV_CHECKED, t->id, SP_OK, NULL);
+    if (t->paused)
+        set_state(t, SP_TORRENT_PAUSED, now);
+    else
+        go(t, now);
+}
+
+void sp_torrent_recheck_from(struct sp_torrent *t, sp_time_ns now)
+{
+    sp_torrent_shut(t, now);
+    for (uint32_t p = 0; p < t->mi->piece_count; p++) {
+        if (sp_picker_state(t->picker, p) == SP_PIECE_HAVE)
+            sp_picker_set_have(t->picker, p, false);
+    }
+    sp_cache_forget(&t->h->cache, t->id);
+    t->completed = false;
+    t->err = SP_OK;
+    set_state(t, SP_TORRENT_CHECKING, now);
+}
+
+void sp_torrent_set_paused(struct sp_torrent *t, bool paused, sp_time_ns now)
+{
+    t->paused = paused;
+    if (paused && sp_torrent_running(t)) {
+        sp_torrent_shut(t, now);
+        set_state(t, SP_TORRENT_PAUSED, now);
+    } else if (!paused && t->state == SP_TORRENT_PAUSED) {
+        t->err = SP_OK;
+        go(t, now);
+    }
+}
+
+void sp_torrent_set_error(struct sp_torrent *t, enum sp_err err, const char *text, sp_time_ns now)
+{
+    bool first = t->state != SP_TORRENT_ERROR;
+    size_t n = text ? strlen(text) : 0;
+
+    if (n >= sizeof(t->error))
+        n = sizeof(t->error) - 1;
+    if (n)
+        memcpy(t->error, text, n);
+    t->error[n] = '\0';
+    t->err = err;
+    if (!first)
+        return;
+    set_state(t, SP_TORRENT_ERROR, now);
+    sp_hub_event(t->h, SP_EV_ERROR, t->id, err, t->error);
+}
+
+void sp_torrent_clear_error(struct sp_torrent *t, sp_time_ns now)
+{
+    if (t->state != SP_TORRENT_ERROR || t->stuck)
+        return;
+    t->err = SP_OK;
+    t->error[0] = '\0';
+    sp_hub_event(t->h, SP_EV_RECOVERED, t->id, SP_OK, NULL);
+    go(t, now);
+}
+
+/* ---- a piece is ours ---- */
+
+void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
+{
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        struct sp_conn *c = t->conns[i];
+        if (!c || c->state != CONN_OPEN)
+            continue;
+        if (sp_conn_has(c, piece)) {
+            if (c->interesting > 0)
+                c->interesting--;
+            if (c->interesting == 0)
+                sp_conn_update_interest(c, now);
+        }
+        if (sp_conn_is_seed(c))
+            continue; /* a seed has no use for it */
+        (void)sp_wire_put_have(&c->out, piece);
+        sp_conn_wants_send(c);
+    }
+    if (t->state == SP_TORRENT_ERROR) {
+        sp_torrent_clear_error(t, now);
+        return;
+    }
+    if (sp_picker_counts(t->picker).wanted_left > 0 || t->completed)
+        return;
+    t->completed = true;
+    if (t->state != SP_TORRENT_PAUSED)
+        set_state(t, SP_TORRENT_SEEDING, now);
+    /* BEP-0021: a partial seed has not completed. */
+    if (sp_bits_all(sp_picker_have(t->picker)) && !t->was_complete_at_start)
+        sp_trackers_completed(t->h->trackers, t->id, now);
+    sp_trackers_want_peers(t->h->trackers, t->id, false, now);
+    sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
+}
+
+/* ---- time ---- */
+
+void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
+{
+    if (!sp_torrent_running(t))
+        return;
+    count_time(t, now);
+    sp_store_retry(t, now);
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        if (t->conns[i])
+            sp_conn_tick(t->conns[i], now);
+    }
+    if (now >= t->next_choke_at) {
+        t->next_choke_at = now + SP_CHOKER_PERIOD_NS;
+        sp_choke_run(t, now);
+    }
+    sp_swarm_dial(t, now);
+    /* An idle torrent is looked after seldom. */
+    sp_time_ns wait = t->conn_count || t->stuck ? TICK_NS : 2 * SP_SECOND_NS;
+    sp_timers_set(&t->h->timers, &t->timer, now + wait);
+}
+
+/* ---- numbers for people ---- */
+
+static uint64_t wanted_bytes(const struct sp_torrent *t, uint64_t wanted_left_bytes)
+{
+    /* Wanted and had, plus wanted and not had. */
+    uint64_t had = 0;
+    const struct sp_bits *have = sp_picker_have(t->picker);
+    if (!t->selected)
+        return t->mi->total_length;
+    for (uint32_t p = sp_bits_next(have, 0); p != SP_BITS_NONE; p = sp_bits_next(have, p + 1)) {
+        if (sp_picker_priority(t->picker, p) > 0)
+            had += sp_picker_piece_len(t->picker, p);
+    }
+    return had + wanted_left_bytes;
+}
+
+void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torrent_stats *ret)
+{
+    struct sp_picker_counts counts = sp_picker_counts(t->picker);
+    count_time(t, now);
+    *ret = (struct sp_torrent_stats){
+        .state = t->state,
+        .err = t->err,
+        .piece_count = t->mi->piece_count,
+        .piece_have = counts.have,
+        .total_bytes = t->mi->total_length,
+        .wanted_bytes = wanted_bytes(t, counts.wanted_left_bytes),
+        .downloaded_bytes = t->downloaded,
+        .uploaded_bytes = t->uploaded,
+        .wasted_bytes = t->wasted,
+        .down_Bps = sp_rate_Bps(&t->down_rate, now),
+        .up_Bps = sp_rate_Bps(&t->up_rate, now),
+        .peers_known = t->cand_count,
+        .tracker_seeds = t->tracker_seeds,
+        .tracker_leechers = t->tracker_leechers,
+        .active_ns = t->active_ns,
+        .seeding_ns = t->seeding_ns,
+    };
+    ret->have_bytes = ret->wanted_bytes - counts.wanted_left_bytes;
+    memcpy(ret->error, t->error, sizeof(ret->error));
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        const struct sp_conn *c = t->conns[i];
+        if (!c || c->state != CONN_OPEN)
+            continue;
+        ret->peers++;
+        ret->seeds += sp_conn_is_seed(c);
+        ret->unchoked += !c->am_choking && c->peer_interested;
+        ret->unchoking += !c->peer_choking && c->am_interested;
+    }
+}
+
+uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_peer_info *ret,
+                               uint32_t cap)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->conn_top && n < cap; i++) {
+        const struct sp_conn *c = t->conns[i];
+        if (!c || c->state != CONN_OPEN)
+            continue;
+        uint64_t have = c->have_all ? t->mi->piece_count : c->have.set;
+        ret[n] = (struct sp_peer_info){
+            .have_milli = (uint32_t)(have * 1000 / t->mi->piece_count),
+            .down_Bps = sp_rate_Bps(&c->down, now),
+            .up_Bps = sp_rate_Bps(&c->up, now),
+            .downloaded_bytes = c->down.total,
+            .uploaded_bytes = c->up.total,
+            .asked = c->asks.count,
+            .incoming = c->incoming,
+            .choking_us = c->peer_choking,
+            .choked = c->am_choking,
+            .interested_us = c->peer_interested,
+            .interested = c->am_interested,
+            .snubbed = c->snubbed,
+            .optimistic = c->optimistic,
+        };
+        sp_addr_text(&c->addr, ret[n].address);
+        memcpy(ret[n].client, c->client, sizeof(ret[n].client));
+        n++;
+    }
+    return n;
+}
