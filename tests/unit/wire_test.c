@@ -67,6 +67,11 @@ static enum sp_err first(struct sp_wire *w, struct sp_slice in, struct sp_wire_e
     return err;
 }
 
+#define LIT(s)                                                                                     \
+    {                                                                                              \
+        (const uint8_t *)(s), sizeof(s) - 1                                                        \
+    }
+
 /* --- every message, both ways ---------------------------------------------- */
 
 static struct sp_buf out_of(void)
@@ -502,6 +507,55 @@ TEST(rules_and_near_misses)
         fold_done(&b);
     }
     CHECK_EQ(plain.live, 0);
+}
+
+TEST(extension_ids_are_merged_and_unknown_ones_passed_over)
+{
+    struct sp_wire_cfg cfg = cfg_of(ALL);
+    struct sp_wire_event ev;
+    struct sp_wire w = open_wire(&cfg, ALL);
+    CHECK_EQ(first(&w, SP_LIT("\0\0\0\x14\x14\0d1:md6:ut_pexi9eee"), &ev), SP_OK);
+    CHECK_EQ(w.ext_ids[SP_EXT_UT_PEX], 9);
+    CHECK_EQ(first(&w, SP_LIT("\0\0\0\4\x14\5xx"), &ev), SP_EPROTO);
+    sp_wire_done(&w);
+
+    w = open_wire(&cfg, ALL);
+    for (uint8_t id = 1; id < SP_EXT_LT_DONTHAVE; id++) {
+        uint8_t msg[8] = {0, 0, 0, 4, 20, id, 'x', 'x'};
+        CHECK_EQ(first(&w, (struct sp_slice){msg, 8}, &ev), SP_OK);
+        CHECK(ev.kind == SP_WIRE_EXTENDED && ev.id == id);
+        msg[5] = (uint8_t)(SP_EXT_COUNT + id - 1);
+        CHECK_EQ(first(&w, (struct sp_slice){msg, 8}, &ev), SP_OK);
+        CHECK_EQ(ev.kind, SP_WIRE_NONE);
+        CHECK(sp_wire_at_boundary(&w));
+    }
+    sp_wire_done(&w);
+}
+
+/* The cap on length prefixes follows each of the limits. */
+TEST(each_limit_may_be_the_longest)
+{
+    static const struct {
+        struct sp_slice at, over;
+    } heads[] = {
+        {LIT("\0\x10\0\2\x14\2"), LIT("\0\x10\0\3")}, /* extended */
+        {LIT("\0\x10\0\x09\7"), LIT("\0\x10\0\x0a")}, /* piece */
+        {LIT("\0\x10\0\1\5"), LIT("\0\x10\0\2")},     /* bitfield */
+    };
+    for (size_t i = 0; i < SP_COUNT(heads); i++) {
+        struct sp_wire_cfg cfg = cfg_of(ALL);
+        struct sp_wire_event ev;
+        cfg.ext_len_max = i == 0 ? 1 << 20 : 0;
+        cfg.block_len_max = i == 1 ? 1 << 20 : 0;
+        cfg.piece_count = i == 2 ? 8 << 20 : PIECES;
+        struct sp_wire w = open_wire(&cfg, ALL);
+        CHECK_EQ(first(&w, heads[i].at, &ev), SP_OK);
+        sp_wire_done(&w);
+        w = open_wire(&cfg, ALL);
+        CHECK_EQ(first(&w, heads[i].over, &ev), SP_EPROTO);
+        CHECK(strcmp(sp_wire_why(&w), "sends a message that is too long") == 0);
+        sp_wire_done(&w);
+    }
 }
 
 /* --- handshake -------------------------------------------------------------- */
