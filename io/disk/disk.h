@@ -192,6 +192,6 @@ struct sp_disk_stats {
     uint32_t jobs_waiting;  /* submitted and not done */
     uint32_t fds;           /* payload descriptors open */
 };
-void sp_disk_stats(const struct sp_disk *d, struct sp_disk_stats *ret_stats);
+void sp_disk_stats(struct sp_disk *d, struct sp_disk_stats *ret_stats);
 
 #endif
