@@ -28,11 +28,18 @@
 struct sp_disk;    /* the pool; shared by all reactors */
 struct sp_storage; /* one torrent's files below one directory */
 
+enum sp_disk_heads {
+    SP_DISK_HEADS_ASK, /* what /sys says; a virtual disk has none */
+    SP_DISK_HEADS_YES, /* a seek costs more than a copy: one thread, few direct writes */
+    SP_DISK_HEADS_NO,
+};
+
 struct sp_disk_cfg {
     uint32_t
         lane_threads; /* per device; 0: a core each, 2 to 8; a rotational device always has 1 */
     uint32_t fd_max;  /* payload descriptors kept open; 0: a quarter of RLIMIT_NOFILE, <= 512 */
     bool no_direct;   /* never O_DIRECT */
+    enum sp_disk_heads heads;
 };
 
 /* Starts no thread yet: lanes come with the first OPEN on their device.

@@ -363,16 +363,27 @@ static void lane_free(struct lane *lane)
     free(lane);
 }
 
+/* A virtual machine's disk calls itself rotational for want of knowing; what is below has a cache
+ * and many heads, or none. */
+static bool is_virtual(const char *dev_path)
+{
+    char where[512];
+    ssize_t len = readlink(dev_path, where, sizeof(where) - 1);
+    where[len < 0 ? 0 : len] = '\0';
+    return strstr(where, "/virtio") || strstr(where, "/vbd-");
+}
+
 /* Of the disk, or of the disk that the partition is on. */
 static bool is_rotational(dev_t dev)
 {
+    char path[64], file[96];
+    snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
     for (int parent = 0; parent < 2; parent++) {
-        char path[96], answer = '0';
-        snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%squeue/rotational", major(dev),
-                 minor(dev), parent ? "../" : "");
-        SP_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+        char answer = '0';
+        snprintf(file, sizeof(file), "%s/%squeue/rotational", path, parent ? "../" : "");
+        SP_FD fd = open(file, O_RDONLY | O_CLOEXEC);
         if (fd >= 0 && read(fd, &answer, 1) == 1)
-            return answer == '1';
+            return answer == '1' && !is_virtual(path);
     }
     return false;
 }
@@ -392,7 +403,8 @@ struct lane *sp_disk_lane_for(struct sp_disk *d, dev_t dev, int dir_fd)
     struct statfs fs;
     bool in_memory =
         fstatfs(dir_fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
-    bool rotational = !in_memory && is_rotational(dev);
+    bool rotational = d->cfg.heads == SP_DISK_HEADS_YES ||
+                      (d->cfg.heads == SP_DISK_HEADS_ASK && !in_memory && is_rotational(dev));
 
     pthread_mutex_lock(&d->lock);
     struct lane *lane = d->lanes;
