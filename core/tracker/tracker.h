@@ -113,7 +113,8 @@ struct sp_tracker_url {
 SP_MUST_USE enum sp_err sp_trackers_add(struct sp_trackers *t, uint32_t torrent,
                                         const uint8_t info_hash[SP_SHA1_LEN], bool priv,
                                         const struct sp_tracker_url *urls, uint32_t count);
-/* One more tracker; announced to at once when the torrent runs.
+/* One more tracker; announced to at once when the torrent runs and its tier
+ * has no other.
  * SP_ENOENT  no such torrent
  * SP_EEXIST  it has this URL
  * SP_EDATA   empty or overlong
@@ -137,8 +138,9 @@ void sp_trackers_reannounce(struct sp_trackers *t, uint32_t torrent, sp_time_ns 
 /* Asks each usable tracker for the swarm's size; works on idle torrents too.
  * At most once a minute and tracker; the answer is a STATUS. */
 void sp_trackers_scrape(struct sp_trackers *t, uint32_t torrent, sp_time_ns now);
-/* Hungry (the default): asks for 200 peers and, where the tracker allows by a
- * min interval, sooner than its interval.  Else for 50. */
+/* Hungry (not at first): asks for 200 peers and, where the tracker allows it by
+ * a min interval, sooner than its interval.  Else for 50; "started" with
+ * something left always asks for 200. */
 void sp_trackers_want_peers(struct sp_trackers *t, uint32_t torrent, bool hungry, sp_time_ns now);
 
 /* Nothing is in flight or queued to be sent: after stop, time to exit. */
@@ -160,8 +162,7 @@ enum sp_tracker_action_kind {
     SP_TRACKER_EXTERNAL_IP, /* u.external_ip: how a tracker sees us (BEP-0024); port 0 */
 };
 
-/* Pointers are valid until the next call of any function here, u.http.url and
- * u.resolve.host until the request is answered or canceled. */
+/* Pointers are valid until the next call of any function here. */
 struct sp_tracker_action {
     enum sp_tracker_action_kind kind;
     uint32_t req;        /* HTTP, RESOLVE, CANCEL: never 0 */

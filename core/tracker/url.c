@@ -47,7 +47,7 @@ struct sp_slice sp_url_trim(struct sp_slice text)
 static bool scheme_of(struct sp_slice *rest, enum sp_url_scheme *ret)
 {
     static const struct {
-        const char *name;
+        char name[6];
         enum sp_url_scheme scheme;
     } known[] = {{"http", SP_URL_HTTP}, {"https", SP_URL_HTTPS}, {"udp", SP_URL_UDP}};
     size_t colon = find(*rest, ':');
