@@ -23,7 +23,7 @@ static bool grow_tickets(struct sp_trackers *t)
     return true;
 }
 
-uint32_t set_ticket_open(struct sp_trackers *t, struct leg *leg, struct host *host)
+uint32_t sp_set_ticket_open(struct sp_trackers *t, struct leg *leg, struct host *host)
 {
     if (t->ticket_free == 0 && !grow_tickets(t))
         return 0;
@@ -50,7 +50,7 @@ static void free_ticket(struct sp_trackers *t, struct ticket *k)
     t->ticket_free = (uint32_t)(k - t->tickets) + 1;
 }
 
-void set_ticket_close(struct sp_trackers *t, uint32_t id, bool answered)
+void sp_set_ticket_close(struct sp_trackers *t, uint32_t id, bool answered)
 {
     struct ticket *k = find_ticket(t, id);
     assert(k && k->state != TICKET_CANCELED);
@@ -73,7 +73,7 @@ void set_ticket_close(struct sp_trackers *t, uint32_t id, bool answered)
     t->canceled_tail = place;
 }
 
-void set_changed(struct sp_trackers *t, struct tracker *tk)
+void sp_set_changed(struct sp_trackers *t, struct tracker *tk)
 {
     if (tk->status_is_queued)
         return;
@@ -201,7 +201,7 @@ static struct leg *answered_leg(struct sp_trackers *t, uint32_t req)
     if (!k || k->state != TICKET_HANDED || !k->leg)
         return NULL;
     struct leg *leg = k->leg;
-    set_ticket_close(t, req, true);
+    sp_set_ticket_close(t, req, true);
     return leg;
 }
 
@@ -211,8 +211,8 @@ void sp_trackers_http_reply(struct sp_trackers *t, uint32_t req, int http_status
     struct leg *leg = answered_leg(t, req);
     t->now = now;
     if (leg)
-        set_leg_http(t, leg, http_status, body);
-    set_pump(t);
+        sp_set_leg_http(t, leg, http_status, body);
+    sp_set_pump(t);
 }
 
 void sp_trackers_http_failed(struct sp_trackers *t, uint32_t req, const char *why, sp_time_ns now)
@@ -220,8 +220,8 @@ void sp_trackers_http_failed(struct sp_trackers *t, uint32_t req, const char *wh
     struct leg *leg = answered_leg(t, req);
     t->now = now;
     if (leg)
-        set_leg_failed(t, leg, (struct sp_slice){(const uint8_t *)why, strlen(why)});
-    set_pump(t);
+        sp_set_leg_failed(t, leg, (struct sp_slice){(const uint8_t *)why, strlen(why)});
+    sp_set_pump(t);
 }
 
 void sp_trackers_resolved(struct sp_trackers *t, uint32_t req, const struct sp_addr *addrs,
@@ -232,7 +232,7 @@ void sp_trackers_resolved(struct sp_trackers *t, uint32_t req, const struct sp_a
     if (!k || k->state != TICKET_HANDED || !k->host)
         return;
     struct host *h = k->host;
-    set_ticket_close(t, req, true);
+    sp_set_ticket_close(t, req, true);
     h->addr_count = 0;
     for (uint32_t i = 0; i < count && h->addr_count < HOST_ADDRS_MAX; i++) {
         if (addrs[i].port != 0 && addrs[i].family != SP_FAMILY_NONE)
@@ -240,13 +240,13 @@ void sp_trackers_resolved(struct sp_trackers *t, uint32_t req, const struct sp_a
     }
     if (h->addr_count == 0) {
         why = why ? why : "host not found";
-        set_clean_text((struct sp_slice){(const uint8_t *)why, strlen(why)}, h->why,
-                       sizeof(h->why));
+        sp_set_clean_text((struct sp_slice){(const uint8_t *)why, strlen(why)}, h->why,
+                          sizeof(h->why));
     }
     h->addr_ix = 0;
     h->resolved_until = now + (h->addr_count ? RESOLVED_S : UNRESOLVED_S) * SP_SECOND_NS;
-    set_host_resolved(t, h);
-    set_pump(t);
+    sp_set_host_resolved(t, h);
+    sp_set_pump(t);
 }
 
 static void take_failed(struct sp_trackers *t)
@@ -254,7 +254,7 @@ static void take_failed(struct sp_trackers *t)
     struct sp_udp_ask *ask;
     while ((ask = sp_udp_next_failed(&t->udp))) {
         struct sp_slice why = {(const uint8_t *)ask->message, strlen(ask->message)};
-        set_leg_failed(t, SP_CONTAINER(ask, struct leg, ask), why);
+        sp_set_leg_failed(t, SP_CONTAINER(ask, struct leg, ask), why);
     }
 }
 
@@ -266,9 +266,9 @@ bool sp_trackers_datagram(struct sp_trackers *t, const struct sp_addr *from, str
         return false;
     t->now = now;
     if (answered)
-        set_leg_udp(t, SP_CONTAINER(answered, struct leg, ask), bytes);
+        sp_set_leg_udp(t, SP_CONTAINER(answered, struct leg, ask), bytes);
     take_failed(t);
-    set_pump(t);
+    sp_set_pump(t);
     return true;
 }
 
@@ -290,10 +290,10 @@ void sp_trackers_tick(struct sp_trackers *t, sp_time_ns now)
     sp_udp_tick(&t->udp, now);
     take_failed(t);
     while ((timer = sp_timers_pop(&t->request_timers, now)))
-        set_request_timeout(t, SP_CONTAINER(timer, struct request, timer));
+        sp_set_request_timeout(t, SP_CONTAINER(timer, struct request, timer));
     while ((timer = sp_timers_pop(&t->host_timers, now)))
-        set_host_wake(t, SP_CONTAINER(timer, struct host, timer));
+        sp_set_host_wake(t, SP_CONTAINER(timer, struct host, timer));
     while ((timer = sp_timers_pop(&t->torrent_timers, now)))
-        set_torrent_plan(t, SP_CONTAINER(timer, struct torrent, timer));
-    set_pump(t);
+        sp_set_torrent_plan(t, SP_CONTAINER(timer, struct torrent, timer));
+    sp_set_pump(t);
 }

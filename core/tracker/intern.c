@@ -58,7 +58,7 @@ static bool is_url(const void *owner, uint32_t ix, const void *key)
            memcmp(u->text, k->text.ptr, u->len) == 0;
 }
 
-enum sp_err set_table_reserve(struct sp_trackers *t, struct table *table, uint32_t *ret_ix)
+enum sp_err sp_set_table_reserve(struct sp_trackers *t, struct table *table, uint32_t *ret_ix)
 {
     while (table->low < table->cap && table->entries[table->low])
         table->low++;
@@ -74,13 +74,13 @@ enum sp_err set_table_reserve(struct sp_trackers *t, struct table *table, uint32
     return SP_OK;
 }
 
-void set_table_put(struct table *table, uint32_t ix, void *entry)
+void sp_set_table_put(struct table *table, uint32_t ix, void *entry)
 {
     table->entries[ix] = entry;
     table->count++;
 }
 
-void set_table_del(struct table *table, uint32_t ix)
+void sp_set_table_del(struct table *table, uint32_t ix)
 {
     table->entries[ix] = NULL;
     table->count--;
@@ -95,10 +95,10 @@ static void host_put(struct sp_trackers *t, struct host *h)
     sp_map_del(&t->by_host, hash_host(t, &key), h->ix);
     sp_timers_clear(&t->host_timers, &h->timer);
     if (h->is_ready)
-        list_del(&t->ready[set_kind(h)], &h->ready);
+        list_del(&t->ready[sp_set_kind(h)], &h->ready);
     if (h->ticket)
-        set_ticket_close(t, h->ticket, false);
-    set_table_del(&t->hosts, h->ix);
+        sp_set_ticket_close(t, h->ticket, false);
+    sp_set_table_del(&t->hosts, h->ix);
     sp_mem_free(t->cfg.mem, h->name);
     sp_mem_free(t->cfg.mem, h);
 }
@@ -109,7 +109,7 @@ static struct host *host_make(struct sp_trackers *t, const struct host_key *key)
     if (!h)
         return NULL;
     h->name = SP_NEW_ARRAY(t->cfg.mem, char, key->name.len + 1);
-    if (!h->name || set_table_reserve(t, &t->hosts, &h->ix) != SP_OK ||
+    if (!h->name || sp_set_table_reserve(t, &t->hosts, &h->ix) != SP_OK ||
         sp_timers_reserve(&t->host_timers, t->hosts.count + 1) != SP_OK ||
         sp_map_put(&t->by_host, hash_host(t, key), h->ix) != SP_OK) {
         sp_mem_free(t->cfg.mem, h->name);
@@ -121,7 +121,7 @@ static struct host *host_make(struct sp_trackers *t, const struct host_key *key)
     h->port = key->port;
     h->is_udp = key->is_udp;
     h->named_by_user = key->named_by_user;
-    set_table_put(&t->hosts, h->ix, h);
+    sp_set_table_put(&t->hosts, h->ix, h);
     return h;
 }
 
@@ -175,8 +175,8 @@ static void url_free(struct sp_trackers *t, struct turl *u)
     sp_mem_free(t->cfg.mem, u);
 }
 
-enum sp_err set_url_get(struct sp_trackers *t, const struct sp_tracker_url *from,
-                        struct turl **ret_url)
+enum sp_err sp_set_url_get(struct sp_trackers *t, const struct sp_tracker_url *from,
+                           struct turl **ret_url)
 {
     struct turl *u = SP_NEW(t->cfg.mem, struct turl);
     enum sp_err err = SP_ENOMEM;
@@ -197,10 +197,10 @@ enum sp_err set_url_get(struct sp_trackers *t, const struct sp_tracker_url *from
         if (err != SP_OK)
             goto fail;
         err = SP_ENOMEM;
-        if (set_table_reserve(t, &t->urls, &u->ix) != SP_OK ||
+        if (sp_set_table_reserve(t, &t->urls, &u->ix) != SP_OK ||
             sp_map_put(&t->by_url, hash_url(t, &key), u->ix) != SP_OK)
             goto fail;
-        set_table_put(&t->urls, u->ix, u);
+        sp_set_table_put(&t->urls, u->ix, u);
     }
     u->refs++;
     *ret_url = u;
@@ -210,13 +210,13 @@ fail:
     return err;
 }
 
-void set_url_put(struct sp_trackers *t, struct turl *u)
+void sp_set_url_put(struct sp_trackers *t, struct turl *u)
 {
     struct url_key key = {{(const uint8_t *)u->text, u->len}, u->named_by_user};
     if (--u->refs > 0)
         return;
     sp_map_del(&t->by_url, hash_url(t, &key), u->ix);
-    set_table_del(&t->urls, u->ix);
+    sp_set_table_del(&t->urls, u->ix);
     url_free(t, u);
 }
 
@@ -249,7 +249,7 @@ static bool is_printable(uint32_t c)
            !(c >= 0x2028 && c <= 0x202e) && !(c >= 0x2066 && c <= 0x2069) && c != 0xfeff;
 }
 
-size_t set_clean_text(struct sp_slice in, char *buf, size_t cap)
+size_t sp_set_clean_text(struct sp_slice in, char *buf, size_t cap)
 {
     size_t len = 0;
     for (size_t at = 0, n; at < in.len; at += n) {

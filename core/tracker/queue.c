@@ -32,15 +32,15 @@ static bool has_queued(const struct host *h)
     return false;
 }
 
-void set_host_wake(struct sp_trackers *t, struct host *h)
+void sp_set_host_wake(struct sp_trackers *t, struct host *h)
 {
     if (h->is_ready || !has_queued(h))
         return;
     h->is_ready = true;
-    list_add(&t->ready[set_kind(h)], &h->ready);
+    list_add(&t->ready[sp_set_kind(h)], &h->ready);
 }
 
-enum sp_err set_enqueue(struct sp_trackers *t, struct tracker *tk, enum queue queue, bool scrape)
+enum sp_err sp_set_enqueue(struct sp_trackers *t, struct tracker *tk, enum queue queue, bool scrape)
 {
     struct item *item = SP_NEW(t->cfg.mem, struct item);
     if (!item)
@@ -51,11 +51,11 @@ enum sp_err set_enqueue(struct sp_trackers *t, struct tracker *tk, enum queue qu
     *(scrape ? &tk->scrape_item : &tk->item) = item;
     list_add(&tk->url->host->queues[queue], &item->node);
     t->item_count++;
-    set_host_wake(t, tk->url->host);
+    sp_set_host_wake(t, tk->url->host);
     return SP_OK;
 }
 
-void set_unqueue(struct sp_trackers *t, struct item *item)
+void sp_set_unqueue(struct sp_trackers *t, struct item *item)
 {
     struct tracker *tk = item->tracker;
     list_del(&tk->url->host->queues[item->queue], &item->node);
@@ -99,12 +99,12 @@ static void pump_kind(struct sp_trackers *t, uint32_t kind, uint32_t max)
         if (!item)
             continue; /* its timer or the end of a request wakes it */
         pay(t, h);
-        set_begin(t, item);
-        set_host_wake(t, h);
+        sp_set_begin(t, item);
+        sp_set_host_wake(t, h);
     }
 }
 
-void set_pump(struct sp_trackers *t)
+void sp_set_pump(struct sp_trackers *t)
 {
     pump_kind(t, 0, t->cfg.http_max);
     pump_kind(t, 1, t->cfg.udp_max);

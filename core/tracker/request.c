@@ -100,7 +100,7 @@ static struct request *make_request(struct sp_trackers *t, struct item *item)
         memcpy(r->hashes + (size_t)r->count * SP_SHA1_LEN, tk->torrent->info_hash, SP_SHA1_LEN);
         r->trackers[r->count++] = tk;
         *(r->scrape ? &tk->scrape_request : &tk->request) = r;
-        set_unqueue(t, item);
+        sp_set_unqueue(t, item);
     }
     list_add(&t->requests, &r->all);
     t->request_count++;
@@ -117,7 +117,7 @@ static void leg_live(struct sp_trackers *t, struct request *r, struct leg *leg,
     leg->live = true;
     r->live++;
     r->host->running++;
-    t->running[set_kind(r->host)]++;
+    t->running[sp_set_kind(r->host)]++;
 }
 
 static void leg_dead(struct sp_trackers *t, struct leg *leg)
@@ -126,7 +126,7 @@ static void leg_dead(struct sp_trackers *t, struct leg *leg)
     leg->live = false;
     r->live--;
     r->host->running--;
-    t->running[set_kind(r->host)]--;
+    t->running[sp_set_kind(r->host)]--;
 }
 
 static bool family_is_off(const struct sp_trackers *t, const struct host *h, enum sp_family family)
@@ -137,7 +137,7 @@ static bool family_is_off(const struct sp_trackers *t, const struct host *h, enu
 static bool begin_http_leg(struct sp_trackers *t, struct request *r, enum sp_family family)
 {
     struct leg *leg = &r->legs[family == SP_V6];
-    leg->ticket = set_ticket_open(t, leg, NULL);
+    leg->ticket = sp_set_ticket_open(t, leg, NULL);
     if (leg->ticket == 0)
         return false;
     leg_live(t, r, leg, family);
@@ -217,7 +217,7 @@ static void detach(struct sp_trackers *t, struct request *r)
         if (r->trackers[i])
             *(r->scrape ? &r->trackers[i]->scrape_request : &r->trackers[i]->request) = NULL;
     }
-    set_host_wake(t, r->host);
+    sp_set_host_wake(t, r->host);
 }
 
 static void finish_announce(struct sp_trackers *t, struct request *r)
@@ -227,11 +227,11 @@ static void finish_announce(struct sp_trackers *t, struct request *r)
     if (r->answered) {
         sp_announcer_ok(a, tk->ix, &r->answer, t->cfg.interval_min_ns, t->cfg.rng, t->now);
     } else {
-        set_message(t, tk, text(r->why));
+        sp_set_message(t, tk, text(r->why));
         sp_announcer_failed(a, tk->ix, r->retry, r->retry_in_s, t->cfg.rng, t->now);
     }
-    set_changed(t, tk);
-    set_torrent_plan(t, tk->torrent);
+    sp_set_changed(t, tk);
+    sp_set_torrent_plan(t, tk->torrent);
 }
 
 /* With all its legs ended. */
@@ -245,7 +245,7 @@ static void finish(struct sp_trackers *t, struct request *r)
             h->resolved_until = 0;
     }
     if (!r->answered && r->why[0] == '\0')
-        set_clean_text(SP_LIT("no answer"), r->why, sizeof(r->why));
+        sp_set_clean_text(SP_LIT("no answer"), r->why, sizeof(r->why));
     detach(t, r);
     if (!r->scrape)
         finish_announce(t, r);
@@ -259,13 +259,13 @@ static void leg_ended(struct sp_trackers *t, struct leg *leg)
     if (r->live == 0)
         finish(t, r);
     else
-        set_host_wake(t, r->host);
+        sp_set_host_wake(t, r->host);
 }
 
 /* Nothing could be begun. */
 static void fail_now(struct sp_trackers *t, struct request *r, struct sp_slice why)
 {
-    set_clean_text(why, r->why, sizeof(r->why));
+    sp_set_clean_text(why, r->why, sizeof(r->why));
     finish(t, r);
 }
 
@@ -275,7 +275,7 @@ static void resolve(struct sp_trackers *t, struct request *r)
 {
     struct host *h = r->host;
     if (h->ticket == 0) {
-        h->ticket = set_ticket_open(t, NULL, h);
+        h->ticket = sp_set_ticket_open(t, NULL, h);
         if (h->ticket == 0) {
             fail_now(t, r, SP_LIT("out of memory"));
             return;
@@ -297,18 +297,18 @@ static void begin_resolved(struct sp_trackers *t, struct request *r)
         fail_now(t, r, SP_LIT("out of memory"));
 }
 
-void set_begin(struct sp_trackers *t, struct item *item)
+void sp_set_begin(struct sp_trackers *t, struct item *item)
 {
     struct tracker *tk = item->tracker;
     bool scrape = item->scrape;
     struct request *r = make_request(t, item);
     if (!r) {
-        set_unqueue(t, item);
+        sp_set_unqueue(t, item);
         if (scrape)
             return;
         sp_announcer_failed(&tk->torrent->announcer, tk->ix, SP_RETRY_LATER, 0, t->cfg.rng, t->now);
-        set_changed(t, tk);
-        set_torrent_plan(t, tk->torrent);
+        sp_set_changed(t, tk);
+        sp_set_torrent_plan(t, tk->torrent);
         return;
     }
     if (!r->scrape)
@@ -323,7 +323,7 @@ void set_begin(struct sp_trackers *t, struct item *item)
     }
 }
 
-void set_host_resolved(struct sp_trackers *t, struct host *h)
+void sp_set_host_resolved(struct sp_trackers *t, struct host *h)
 {
     while (h->waiting.head) {
         struct request *r = SP_CONTAINER(h->waiting.head, struct request, node);
@@ -338,7 +338,7 @@ void set_host_resolved(struct sp_trackers *t, struct host *h)
 static void keep_failure(struct request *r, struct sp_slice why)
 {
     if (r->why[0] == '\0')
-        set_clean_text(why, r->why, sizeof(r->why));
+        sp_set_clean_text(why, r->why, sizeof(r->why));
 }
 
 static void family_works(struct sp_trackers *t, struct request *r, enum sp_family family)
@@ -353,7 +353,7 @@ static void family_works(struct sp_trackers *t, struct request *r, enum sp_famil
     }
 }
 
-void set_leg_failed(struct sp_trackers *t, struct leg *leg, struct sp_slice why)
+void sp_set_leg_failed(struct sp_trackers *t, struct leg *leg, struct sp_slice why)
 {
     struct request *r = leg->request;
     if (r->answered && leg->family != SP_FAMILY_NONE)
@@ -362,7 +362,7 @@ void set_leg_failed(struct sp_trackers *t, struct leg *leg, struct sp_slice why)
     leg_ended(t, leg);
 }
 
-static void set_tracker_id(struct sp_trackers *t, struct tracker *tk, struct sp_slice id)
+static void keep_tracker_id(struct sp_trackers *t, struct tracker *tk, struct sp_slice id)
 {
     if (id.len == 0 || id.len > SP_TRACKER_ID_MAX || memchr(id.ptr, 0, id.len))
         return;
@@ -409,8 +409,8 @@ static void take_reply(struct sp_trackers *t, struct leg *leg,
     family_works(t, r, (enum sp_family)leg->family);
     tk->swarm = reply->swarm;
     tk->peers_got = (r->answered ? tk->peers_got : 0) + reply->peer_count;
-    set_message(t, tk, reply->warning);
-    set_tracker_id(t, tk, reply->tracker_id);
+    sp_set_message(t, tk, reply->warning);
+    keep_tracker_id(t, tk, reply->tracker_id);
     if (reply->external_ip.family != SP_FAMILY_NONE)
         t->external_ip = reply->external_ip;
     if (!r->answered) {
@@ -433,7 +433,7 @@ static void take_sizes(struct sp_trackers *t, struct request *r, const struct sp
         tk->swarm = sizes[i];
         if (min_interval_s > SCRAPE_MIN_S)
             tk->scrape_at = t->now + min_interval_s * SP_SECOND_NS;
-        set_changed(t, tk);
+        sp_set_changed(t, tk);
     }
 }
 
@@ -457,7 +457,7 @@ static struct sp_slice status_text(int status, uint8_t buf[32])
     return (struct sp_slice){.ptr = buf, .len = o.len};
 }
 
-void set_leg_http(struct sp_trackers *t, struct leg *leg, int status, struct sp_slice body)
+void sp_set_leg_http(struct sp_trackers *t, struct leg *leg, int status, struct sp_slice body)
 {
     struct sp_announce_reply reply;
     uint8_t buf[32];
@@ -467,7 +467,7 @@ void set_leg_http(struct sp_trackers *t, struct leg *leg, int status, struct sp_
     }
     if (sp_http_announce_parse(t->cfg.mem, body, t->scratch, SP_TRACKER_PEERS_MAX, &reply) !=
         SP_OK) {
-        set_leg_failed(t, leg, SP_LIT("out of memory"));
+        sp_set_leg_failed(t, leg, SP_LIT("out of memory"));
         return;
     }
     /* A tracker may give its reason with any status; without one the status is the reason. */
@@ -478,7 +478,7 @@ void set_leg_http(struct sp_trackers *t, struct leg *leg, int status, struct sp_
     take_reply(t, leg, &reply);
 }
 
-void set_leg_udp(struct sp_trackers *t, struct leg *leg, struct sp_slice packet)
+void sp_set_leg_udp(struct sp_trackers *t, struct leg *leg, struct sp_slice packet)
 {
     struct request *r = leg->request;
     struct sp_swarm_size sizes[SP_UDP_SCRAPE_MAX];
@@ -502,7 +502,7 @@ void set_leg_udp(struct sp_trackers *t, struct leg *leg, struct sp_slice packet)
                                     SP_TRACKER_PEERS_MAX, &reply) == SP_OK) {
         take_reply(t, leg, &reply);
     } else {
-        set_leg_failed(t, leg, SP_LIT("answered with a packet that is too short"));
+        sp_set_leg_failed(t, leg, SP_LIT("answered with a packet that is too short"));
     }
 }
 
@@ -520,7 +520,7 @@ static void drop_leg(struct sp_trackers *t, struct leg *leg)
     if (leg->request->host->is_udp)
         sp_udp_cancel(&t->udp, &leg->ask);
     else
-        set_ticket_close(t, leg->ticket, false);
+        sp_set_ticket_close(t, leg->ticket, false);
     leg_dead(t, leg);
 }
 
@@ -538,7 +538,7 @@ static bool drop_legs(struct sp_trackers *t, struct request *r)
     return was_sent;
 }
 
-void set_cancel(struct sp_trackers *t, struct request *r)
+void sp_set_cancel(struct sp_trackers *t, struct request *r)
 {
     bool was_sent = drop_legs(t, r);
     struct tracker *tk = r->trackers[0];
@@ -548,7 +548,7 @@ void set_cancel(struct sp_trackers *t, struct request *r)
     free_request(t, r);
 }
 
-void set_request_forget(struct sp_trackers *t, struct request *r, struct tracker *tk)
+void sp_set_request_forget(struct sp_trackers *t, struct request *r, struct tracker *tk)
 {
     bool any = false;
     for (uint32_t i = 0; i < r->count; i++) {
@@ -563,7 +563,7 @@ void set_request_forget(struct sp_trackers *t, struct request *r, struct tracker
     free_request(t, r);
 }
 
-void set_request_timeout(struct sp_trackers *t, struct request *r)
+void sp_set_request_timeout(struct sp_trackers *t, struct request *r)
 {
     for (int i = 0; i < LEGS; i++) {
         if (r->legs[i].live) {

@@ -229,55 +229,56 @@ struct sp_trackers {
 };
 
 /* intern.c */
-/* Room for one more, so that the next set_table_put cannot fail.  SP_ENOMEM */
-enum sp_err set_table_reserve(struct sp_trackers *t, struct table *table, uint32_t *ret_ix);
-void set_table_put(struct table *table, uint32_t ix, void *entry);
-void set_table_del(struct table *table, uint32_t ix);
+/* Room for one more, so that the next sp_set_table_put cannot fail.  SP_ENOMEM */
+enum sp_err sp_set_table_reserve(struct sp_trackers *t, struct table *table, uint32_t *ret_ix);
+void sp_set_table_put(struct table *table, uint32_t ix, void *entry);
+void sp_set_table_del(struct table *table, uint32_t ix);
 /* Found or made, with one more reference.
  * SP_EDATA empty or overlong, SP_ENOMEM */
-enum sp_err set_url_get(struct sp_trackers *t, const struct sp_tracker_url *from,
-                        struct turl **ret_url);
-void set_url_put(struct sp_trackers *t, struct turl *url);
+enum sp_err sp_set_url_get(struct sp_trackers *t, const struct sp_tracker_url *from,
+                           struct turl **ret_url);
+void sp_set_url_put(struct sp_trackers *t, struct turl *url);
 
 /* queue.c */
 /* SP_ENOMEM */
-enum sp_err set_enqueue(struct sp_trackers *t, struct tracker *tk, enum queue queue, bool scrape);
-void set_unqueue(struct sp_trackers *t, struct item *item);
-void set_host_wake(struct sp_trackers *t, struct host *host);
+enum sp_err sp_set_enqueue(struct sp_trackers *t, struct tracker *tk, enum queue queue,
+                           bool scrape);
+void sp_set_unqueue(struct sp_trackers *t, struct item *item);
+void sp_set_host_wake(struct sp_trackers *t, struct host *host);
 /* Begins requests while the limits allow. */
-void set_pump(struct sp_trackers *t);
+void sp_set_pump(struct sp_trackers *t);
 
 /* request.c */
 /* Begins what the item asks for, and frees it. */
-void set_begin(struct sp_trackers *t, struct item *item);
+void sp_set_begin(struct sp_trackers *t, struct item *item);
 /* Drops it without a result; what was sent counts as maybe heard. */
-void set_cancel(struct sp_trackers *t, struct request *r);
+void sp_set_cancel(struct sp_trackers *t, struct request *r);
 /* One tracker of it has gone away. */
-void set_request_forget(struct sp_trackers *t, struct request *r, struct tracker *tk);
+void sp_set_request_forget(struct sp_trackers *t, struct request *r, struct tracker *tk);
 /* why: for a person, unclean. */
-void set_leg_failed(struct sp_trackers *t, struct leg *leg, struct sp_slice why);
-void set_leg_http(struct sp_trackers *t, struct leg *leg, int status, struct sp_slice body);
-void set_leg_udp(struct sp_trackers *t, struct leg *leg, struct sp_slice packet);
-void set_host_resolved(struct sp_trackers *t, struct host *host);
-void set_request_timeout(struct sp_trackers *t, struct request *r);
+void sp_set_leg_failed(struct sp_trackers *t, struct leg *leg, struct sp_slice why);
+void sp_set_leg_http(struct sp_trackers *t, struct leg *leg, int status, struct sp_slice body);
+void sp_set_leg_udp(struct sp_trackers *t, struct leg *leg, struct sp_slice packet);
+void sp_set_host_resolved(struct sp_trackers *t, struct host *host);
+void sp_set_request_timeout(struct sp_trackers *t, struct request *r);
 
 /* actions.c */
 /* 0: no room */
-uint32_t set_ticket_open(struct sp_trackers *t, struct leg *leg, struct host *host);
+uint32_t sp_set_ticket_open(struct sp_trackers *t, struct leg *leg, struct host *host);
 /* answered: by the shell; else it is told when it has been handed out. */
-void set_ticket_close(struct sp_trackers *t, uint32_t id, bool answered);
-void set_changed(struct sp_trackers *t, struct tracker *tk);
+void sp_set_ticket_close(struct sp_trackers *t, uint32_t id, bool answered);
+void sp_set_changed(struct sp_trackers *t, struct tracker *tk);
 
 /* tracker.c */
 /* Picks what is due and sets the timer. */
-void set_torrent_plan(struct sp_trackers *t, struct torrent *torrent);
+void sp_set_torrent_plan(struct sp_trackers *t, struct torrent *torrent);
 /* Replaces it, cleaned; empty: none. */
-void set_message(struct sp_trackers *t, struct tracker *tk, struct sp_slice text);
+void sp_set_message(struct sp_trackers *t, struct tracker *tk, struct sp_slice text);
 /* intern.c */
 /* Printable UTF-8 out of any bytes, NUL-terminated; cap > 0. */
-size_t set_clean_text(struct sp_slice in, char *buf, size_t cap);
+size_t sp_set_clean_text(struct sp_slice in, char *buf, size_t cap);
 
-static inline uint32_t set_kind(const struct host *h)
+static inline uint32_t sp_set_kind(const struct host *h)
 {
     return h->is_udp ? 1 : 0;
 }

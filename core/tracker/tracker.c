@@ -94,18 +94,18 @@ static struct tracker *tracker_at(const struct torrent *to, uint32_t ix)
 static void free_tracker(struct sp_trackers *t, struct tracker *tk)
 {
     if (tk->item)
-        set_unqueue(t, tk->item);
+        sp_set_unqueue(t, tk->item);
     if (tk->scrape_item)
-        set_unqueue(t, tk->scrape_item);
+        sp_set_unqueue(t, tk->scrape_item);
     if (tk->request)
-        set_request_forget(t, tk->request, tk);
+        sp_set_request_forget(t, tk->request, tk);
     if (tk->scrape_request)
-        set_request_forget(t, tk->scrape_request, tk);
+        sp_set_request_forget(t, tk->scrape_request, tk);
     if (tk->status_is_queued)
         list_del(&t->changed, &tk->status);
     if (tk->url->host)
         tk->url->host->users--;
-    set_url_put(t, tk->url);
+    sp_set_url_put(t, tk->url);
     sp_mem_free(t->cfg.mem, tk->message);
     sp_mem_free(t->cfg.mem, tk->tracker_id);
     sp_mem_free(t->cfg.mem, tk);
@@ -125,16 +125,16 @@ static enum sp_err add_url(struct sp_trackers *t, struct torrent *to,
                            const struct sp_tracker_url *from)
 {
     struct turl *url;
-    enum sp_err err = set_url_get(t, from, &url);
+    enum sp_err err = sp_set_url_get(t, from, &url);
     if (err != SP_OK)
         return err;
     if (has_url(to, url)) {
-        set_url_put(t, url);
+        sp_set_url_put(t, url);
         return SP_EEXIST;
     }
     struct tracker *tk = SP_NEW(t->cfg.mem, struct tracker);
     if (!tk) {
-        set_url_put(t, url);
+        sp_set_url_put(t, url);
         return SP_ENOMEM;
     }
     tk->torrent = to;
@@ -156,7 +156,7 @@ static struct torrent *make_torrent(struct sp_trackers *t, uint32_t number)
     struct torrent *to = SP_NEW(t->cfg.mem, struct torrent);
     if (!to)
         return NULL;
-    if (set_table_reserve(t, &t->torrents, &to->ix) != SP_OK ||
+    if (sp_set_table_reserve(t, &t->torrents, &to->ix) != SP_OK ||
         sp_timers_reserve(&t->torrent_timers, t->torrents.count + 1) != SP_OK ||
         sp_map_put(&t->by_number, hash_number(t, number), to->ix) != SP_OK) {
         sp_mem_free(t->cfg.mem, to);
@@ -165,7 +165,7 @@ static struct torrent *make_torrent(struct sp_trackers *t, uint32_t number)
     to->number = number;
     /* BEP-0007: "The key should be generated so it has at least 32bits worth of entropy." */
     to->key = (uint32_t)sp_rng_u64(t->cfg.rng);
-    set_table_put(&t->torrents, to->ix, to);
+    sp_set_table_put(&t->torrents, to->ix, to);
     return to;
 }
 
@@ -201,9 +201,9 @@ enum sp_err sp_trackers_add_url(struct sp_trackers *t, uint32_t torrent,
     if (err != SP_OK)
         return err;
     t->now = now;
-    set_changed(t, tracker_at(to, to->announcer.count - 1u));
-    set_torrent_plan(t, to);
-    set_pump(t);
+    sp_set_changed(t, tracker_at(to, to->announcer.count - 1u));
+    sp_set_torrent_plan(t, to);
+    sp_set_pump(t);
     return SP_OK;
 }
 
@@ -222,7 +222,7 @@ static void remove_torrent(struct sp_trackers *t, struct torrent *to)
     }
     sp_timers_clear(&t->torrent_timers, &to->timer);
     sp_map_del(&t->by_number, hash_number(t, to->number), to->ix);
-    set_table_del(&t->torrents, to->ix);
+    sp_set_table_del(&t->torrents, to->ix);
     sp_mem_free(t->cfg.mem, to);
 }
 
@@ -232,15 +232,15 @@ void sp_trackers_remove(struct sp_trackers *t, uint32_t torrent)
     if (!to)
         return;
     remove_torrent(t, to);
-    set_pump(t);
+    sp_set_pump(t);
 }
 
 /* -- commands -- */
 
-void set_message(struct sp_trackers *t, struct tracker *tk, struct sp_slice text)
+void sp_set_message(struct sp_trackers *t, struct tracker *tk, struct sp_slice text)
 {
     char clean[SP_TRACKER_MESSAGE_LEN];
-    size_t len = set_clean_text(text, clean, sizeof(clean));
+    size_t len = sp_set_clean_text(text, clean, sizeof(clean));
     if (tk->message && strlen(tk->message) == len && memcmp(tk->message, clean, len) == 0)
         return;
     sp_mem_free(t->cfg.mem, tk->message);
@@ -254,25 +254,25 @@ static enum queue queue_of(const struct torrent *to, const struct tracker *tk)
     return to->announcer.running && !tk->a.urgent ? QUEUE_NORMAL : QUEUE_URGENT;
 }
 
-void set_torrent_plan(struct sp_trackers *t, struct torrent *to)
+void sp_set_torrent_plan(struct sp_trackers *t, struct torrent *to)
 {
     uint32_t ix;
     enum sp_announce_event event;
     while (sp_announcer_pick(&to->announcer, t->now, &ix, &event)) {
         struct tracker *tk = tracker_at(to, ix);
-        if (set_enqueue(t, tk, queue_of(to, tk), false) != SP_OK) {
-            set_message(t, tk, SP_LIT("out of memory"));
+        if (sp_set_enqueue(t, tk, queue_of(to, tk), false) != SP_OK) {
+            sp_set_message(t, tk, SP_LIT("out of memory"));
             sp_announcer_failed(&to->announcer, ix, SP_RETRY_LATER, 0, t->cfg.rng, t->now);
         }
-        set_changed(t, tk);
+        sp_set_changed(t, tk);
     }
     sp_timers_set(&t->torrent_timers, &to->timer, sp_announcer_deadline(&to->announcer));
 }
 
 static void go(struct sp_trackers *t, struct torrent *to)
 {
-    set_torrent_plan(t, to);
-    set_pump(t);
+    sp_set_torrent_plan(t, to);
+    sp_set_pump(t);
 }
 
 void sp_trackers_start(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)
@@ -301,7 +301,7 @@ static void make_urgent(struct sp_trackers *t, struct item *item)
     list_del(&h->queues[item->queue], &item->node);
     item->queue = QUEUE_URGENT;
     list_add(&h->queues[QUEUE_URGENT], &item->node);
-    set_host_wake(t, h);
+    sp_set_host_wake(t, h);
 }
 
 /* What is under way for a torrent that stops: "completed" still goes out, soon. */
@@ -314,10 +314,10 @@ static void hurry(struct sp_trackers *t, struct tracker *tk)
     if (tk->item && event) {
         make_urgent(t, tk->item);
     } else if (tk->item) {
-        set_unqueue(t, tk->item);
+        sp_set_unqueue(t, tk->item);
         sp_announcer_canceled(&tk->torrent->announcer, tk->ix, false);
     } else if (!event) {
-        set_cancel(t, tk->request);
+        sp_set_cancel(t, tk->request);
     } else if (tk->request->timer.pos == 0 || tk->request->timer.at > soon) {
         sp_timers_set(&t->request_timers, &tk->request->timer, soon);
     }
@@ -331,7 +331,7 @@ void sp_trackers_stop(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)
         return;
     for (uint32_t ix = 0; ix < to->announcer.count; ix++) {
         hurry(t, tracker_at(to, ix));
-        set_changed(t, tracker_at(to, ix));
+        sp_set_changed(t, tracker_at(to, ix));
     }
     sp_announcer_stop(&to->announcer);
     go(t, to);
@@ -372,10 +372,10 @@ void sp_trackers_scrape(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)
     t->now = now;
     for (uint32_t ix = 0; to && ix < to->announcer.count; ix++) {
         struct tracker *tk = tracker_at(to, ix);
-        if (can_scrape(t, tk) && set_enqueue(t, tk, QUEUE_SCRAPE, true) == SP_OK)
+        if (can_scrape(t, tk) && sp_set_enqueue(t, tk, QUEUE_SCRAPE, true) == SP_OK)
             tk->scrape_at = now + SCRAPE_MIN_S * SP_SECOND_NS;
     }
-    set_pump(t);
+    sp_set_pump(t);
 }
 
 void sp_trackers_want_peers(struct sp_trackers *t, uint32_t torrent, bool hungry, sp_time_ns now)
