@@ -9,8 +9,9 @@
 
 #include "spate/types.h"
 
-/* Of one address, over all its connections to this torrent (the caller keeps
- * given_bytes by address, so that a reconnect does not reset it). */
+/* Of one peer over all its connections to this torrent: the caller keeps them
+ * by address, so that a reconnect does not reset given_bytes.  Where several
+ * peers share an address, by address and peer id, or it does not ask. */
 struct sp_leech_facts {
     uint64_t given_bytes; /* payload we sent it, ever; duplicates it asked for included */
     uint32_t have_first;  /* pieces it claimed when we first met it */
