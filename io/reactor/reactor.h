@@ -1,0 +1,177 @@
+/* reactor.h - one thread, one loop, one session: its sockets, timers and the
+ * torrents that belong to it.
+ *
+ *   sock.c         peer connections: dial, accept, hand over, read, write
+ *   jobs.c         the session's jobs: hash pool, disk pool, hot reads
+ *   storage.c      a torrent's files: open, load, check, sync, save
+ *   announce.c     the session's trackers: HTTP, names, datagrams
+ *   reactor.c      the thread, its mailbox, its turn
+ *
+ * Other threads reach a reactor only by posting to its mailbox; it reaches
+ * them only by jobs (disk, hash, store) and by posting.  It never blocks.
+ */
+#ifndef SP_IO_REACTOR_H
+#define SP_IO_REACTOR_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "core/base/list.h"
+#include "core/session/session.h"
+#include "io/disk/disk.h"
+#include "io/hash/hasher.h"
+#include "io/http/http.h"
+#include "io/loop/loop.h"
+#include "io/store/store.h"
+
+struct sp_reactor;
+
+/* What to do on a reactor's thread; owned by whoever run says. */
+struct sp_post {
+    struct sp_post *next;
+    void (*run)(struct sp_reactor *r, struct sp_post *post);
+};
+
+/* Shared by the reactors of a client; set up before they run. */
+struct sp_reactor_env {
+    struct sp_disk *disk;
+    struct sp_hasher *hasher;
+    struct sp_store *store; /* NULL: nothing is remembered */
+    struct sp_reactor **reactors;
+    uint32_t reactor_count;
+    const char *interface;
+    struct sp_hash_key print_key;
+    /* Called on reactor threads. */
+    void (*event)(void *ctx, const struct sp_client_event *ev);
+    void (*publish)(void *ctx, struct sp_reactor *r); /* every PUBLISH_NS */
+    void *ctx;
+};
+
+#define SP_PUBLISH_NS (250 * SP_MS_NS)
+
+/* A torrent as the shell sees it; made by the client, owned by its reactor
+ * from ADD on. */
+struct sp_storage_state;
+struct sp_held {
+    struct sp_link link; /* r->held */
+    struct sp_reactor *r;
+    sp_torrent_id id;
+    struct sp_metainfo *mi; /* its own copy */
+    char *dir;
+    uint8_t *priorities; /* NULL: all normal */
+    struct sp_tracker_url *trackers;
+    uint32_t tracker_count;
+    uint64_t down_Bps, up_Bps;
+    bool read_only, sequential, full_allocation, force_check, paused, local_peers;
+    struct sp_addr *peers; /* named by the user */
+    uint32_t peer_count;
+    char **peer_names; /* "NAME:PORT" to be resolved first */
+    uint32_t peer_name_count;
+
+    struct sp_storage *storage;
+    struct sp_disk_job disk_job; /* OPEN, CHECK, SYNC, CLOSE, ...: one at a time */
+    struct sp_store_job store_job;
+    struct sp_post post; /* the answer to either */
+    uint8_t phase;       /* enum phase, storage.c */
+    bool busy;           /* disk_job or store_job is out */
+    bool loaded, removing, delete_data, recheck, stopping;
+    bool has_disk_error;
+    struct sp_bits have;      /* found by load and check, until told to the session */
+    struct sp_disk_stat *stats;
+    uint8_t *check_state;
+    uint32_t files_total;
+    struct sp_bits saving;    /* what the SAVE under way claims */
+    uint32_t saved_count;     /* pieces the last SAVE claimed */
+    uint64_t saved_uploaded;
+    uint64_t durable_bytes, downloaded0, uploaded0, active0_ns, seeding0_ns;
+    sp_time_ns next_save_at;
+
+    /* Published to other threads, under lock. */
+    pthread_mutex_t lock;
+    struct sp_torrent_stats stats_out;
+    struct sp_peer_info *peers_out;
+    uint32_t peers_out_count, peers_out_cap;
+    struct sp_client_tracker *trackers_out;
+    uint32_t trackers_out_count;
+    struct sp_bits have_out;
+    bool watched; /* somebody asked for peers, trackers or pieces lately */
+};
+
+struct sp_reactor {
+    struct sp_reactor_env *env;
+    uint32_t ix;
+    pthread_t thread;
+    bool started;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t timer;   /* the session's deadline */
+    uv_timer_t publish;
+    uv_prepare_t turn;  /* effects are pulled before each sleep */
+    uv_idle_t again;    /* running while more effects wait than one turn takes */
+    struct sp_session *session;
+    struct sp_http *http;
+    struct sp_list held;
+    struct sp_list socks;
+    struct sp_watch listeners[2 * SP_LISTEN_MAX];
+    uint32_t listener_count;
+    struct sp_watch udp4, udp6; /* of trackers */
+    bool has_udp4, has_udp6;
+    struct sp_task *free_tasks; /* jobs.c */
+    uint32_t tasks_out;
+    bool stopping, stop_told, ending;
+    sp_time_ns stop_at;
+
+    pthread_mutex_t lock; /* of the mailbox */
+    struct sp_post *mail_first, **mail_last;
+};
+
+/* The session is made with cfg; listeners are descriptors from sp_tcp_listen
+ * (taken).  The thread runs until sp_reactor_end. */
+SP_MUST_USE enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env,
+                                         uint32_t ix, const struct sp_session_cfg *cfg,
+                                         const struct sp_http_cfg *http, const int *listeners,
+                                         uint32_t listener_count);
+/* From any thread. */
+void sp_reactor_post(struct sp_reactor *r, struct sp_post *post);
+/* Ends the loop and joins the thread; frees all it has. */
+void sp_reactor_end(struct sp_reactor *r);
+
+static inline sp_time_ns sp_reactor_now(struct sp_reactor *r)
+{
+    return sp_loop_now(&r->loop);
+}
+
+struct sp_held *sp_reactor_find(struct sp_reactor *r, sp_torrent_id id);
+void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_torrent_id id,
+                      enum sp_err err, const char *text);
+
+/* sock.c */
+struct sp_sock;
+void sp_sock_dial(struct sp_reactor *r, struct sp_conn *c, const struct sp_addr *addr);
+void sp_sock_send(struct sp_sock *k);
+void sp_sock_resume(struct sp_sock *k);
+void sp_sock_close(struct sp_sock *k);
+void sp_sock_listen(struct sp_reactor *r, const int *fds, uint32_t count);
+void sp_sock_close_all(struct sp_reactor *r);
+void sp_sock_tick(struct sp_reactor *r, sp_time_ns now);
+
+/* jobs.c */
+void sp_jobs_run(struct sp_reactor *r, struct sp_job *job);
+void sp_jobs_done(struct sp_reactor *r);
+
+/* storage.c */
+void sp_held_add(struct sp_reactor *r, struct sp_held *h);
+void sp_held_remove(struct sp_held *h, bool delete_data);
+void sp_held_recheck(struct sp_held *h);
+void sp_held_tick(struct sp_held *h, sp_time_ns now);
+void sp_held_stop(struct sp_held *h);
+bool sp_held_is_settled(const struct sp_held *h);
+void sp_held_free(struct sp_held *h);
+
+/* announce.c */
+void sp_announce_run(struct sp_reactor *r, const struct sp_tracker_action *a);
+void sp_announce_open(struct sp_reactor *r);
+void sp_announce_close(struct sp_reactor *r);
+void sp_resolve_peer(struct sp_reactor *r, sp_torrent_id id, const char *host_port);
+
+#endif

@@ -1,0 +1,342 @@
+/* Peer connections on TCP.
+ *
+ * An accepted connection is read up to its info-hash first; that names the
+ * torrent, and so the reactor that owns it: elsewhere it is handed over with
+ * the bytes read so far.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "io/reactor/reactor.h"
+
+enum {
+    ACCEPT_BURST = 64,
+    ANONYMOUS_MAX = 512, /* accepted and not yet named, per reactor */
+    SEND_LIST = 256,
+};
+
+#define NAME_TIMEOUT_NS (15 * SP_SECOND_NS)
+
+_Static_assert(sizeof(struct sp_iov) == sizeof(struct iovec) &&
+                   offsetof(struct sp_iov, len) == offsetof(struct iovec, iov_len),
+               "sp_iov is handed to readv as it is");
+_Static_assert(sizeof(struct sp_slice) == sizeof(struct iovec) &&
+                   offsetof(struct sp_slice, len) == offsetof(struct iovec, iov_len),
+               "sp_slice is handed to writev as it is");
+
+struct sp_sock {
+    struct sp_watch watch;
+    struct sp_link link; /* r->socks */
+    struct sp_reactor *r;
+    struct sp_conn *conn; /* NULL: not named yet, or closed */
+    struct sp_addr addr;
+    bool connecting, reading, writing;
+    uint8_t head_len;
+    uint8_t head[SP_HANDSHAKE_HEAD_LEN]; /* of an accepted connection without a name */
+    sp_time_ns since;
+};
+
+static void want(struct sp_sock *k)
+{
+    sp_watch_want(&k->watch, (k->reading ? UV_READABLE : 0) | (k->writing ? UV_WRITABLE : 0));
+}
+
+static void on_freed(struct sp_watch *w)
+{
+    free(w->ctx);
+}
+
+void sp_sock_close(struct sp_sock *k)
+{
+    if (!k)
+        return;
+    k->conn = NULL;
+    sp_list_del(&k->r->socks, &k->link);
+    sp_watch_close(&k->watch, on_freed);
+}
+
+/* The stream is over: the session hears it, the socket goes. */
+static void lost(struct sp_sock *k, const char *why)
+{
+    struct sp_conn *c = k->conn;
+    if (c)
+        sp_conn_closed(c, why, sp_reactor_now(k->r));
+    sp_sock_close(k);
+}
+
+/* ---- reading ---- */
+
+static void read_some(struct sp_sock *k)
+{
+    struct sp_iov iov[SP_CONN_IOV_MAX];
+    sp_time_ns now = sp_reactor_now(k->r);
+    uint32_t n = sp_conn_recv_room(k->conn, iov, now);
+
+    if (n == 0) { /* rate limit: sp_sock_resume follows */
+        k->reading = false;
+        want(k);
+        return;
+    }
+    ssize_t got = readv(k->watch.fd, (const struct iovec *)iov, (int)n);
+    if (got > 0)
+        sp_conn_received(k->conn, (size_t)got, now);
+    else if (got == 0)
+        lost(k, "closed the connection");
+    else if (errno != EAGAIN && errno != EINTR)
+        lost(k, strerror(errno));
+}
+
+void sp_sock_resume(struct sp_sock *k)
+{
+    k->reading = true;
+    want(k);
+}
+
+/* ---- writing ---- */
+
+void sp_sock_send(struct sp_sock *k)
+{
+    struct sp_slice list[SEND_LIST];
+    size_t len = 0;
+
+    if (k->connecting || k->writing)
+        return; /* goes on when the socket is writable */
+    sp_time_ns now = sp_reactor_now(k->r);
+    uint32_t n = sp_conn_send_list(k->conn, list, SEND_LIST, now);
+    if (n == 0)
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        len += list[i].len;
+    struct msghdr msg = {.msg_iov = (struct iovec *)list, .msg_iovlen = n};
+    ssize_t sent = sendmsg(k->watch.fd, &msg, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        lost(k, strerror(errno));
+        return;
+    }
+    if (sent > 0)
+        sp_conn_sent(k->conn, (size_t)sent, now);
+    if (sent < (ssize_t)len) {
+        k->writing = true;
+        want(k);
+    }
+}
+
+/* ---- accepted connections: which torrent is it about? ---- */
+
+struct handover {
+    struct sp_post post;
+    int fd;
+    struct sp_addr addr;
+    uint8_t head[SP_HANDSHAKE_HEAD_LEN];
+};
+
+static void on_ready(struct sp_watch *w, int events, int status);
+
+static struct sp_sock *new_sock(struct sp_reactor *r, int fd, const struct sp_addr *addr)
+{
+    struct sp_sock *k = calloc(1, sizeof(*k));
+    if (!k || sp_watch_init(&k->watch, &r->loop, fd, on_ready, k) != SP_OK) {
+        free(k);
+        close(fd);
+        return NULL;
+    }
+    k->r = r;
+    k->addr = *addr;
+    k->since = sp_reactor_now(r);
+    sp_list_add(&r->socks, &k->link);
+    return k;
+}
+
+/* Gives the session the connection and what was read of it. */
+static void adopt(struct sp_sock *k, const uint8_t head[SP_HANDSHAKE_HEAD_LEN])
+{
+    struct sp_reactor *r = k->r;
+    uint8_t info_hash[SP_SHA1_LEN];
+    sp_time_ns now = sp_reactor_now(r);
+    struct sp_slice bytes = {head, SP_HANDSHAKE_HEAD_LEN};
+
+    if (sp_handshake_peek(bytes, info_hash) == SP_OK) {
+        sp_torrent_id id = sp_session_find(r->session, info_hash);
+        if (id != SP_TORRENT_NONE)
+            k->conn = sp_session_accept(r->session, id, &k->addr, k, now);
+    }
+    if (!k->conn) {
+        sp_sock_close(k);
+        return;
+    }
+    k->reading = true;
+    want(k);
+    sp_conn_received_bytes(k->conn, bytes, now);
+}
+
+static void run_handover(struct sp_reactor *r, struct sp_post *post)
+{
+    struct handover *h = (struct handover *)post;
+    struct sp_sock *k = r->stopping ? NULL : new_sock(r, h->fd, &h->addr);
+    if (r->stopping)
+        close(h->fd);
+    if (k)
+        adopt(k, h->head);
+    free(h);
+}
+
+static void hand_over(struct sp_sock *k, struct sp_reactor *to)
+{
+    struct handover *h = calloc(1, sizeof(*h));
+    if (!h) {
+        sp_sock_close(k);
+        return;
+    }
+    h->post.run = run_handover;
+    h->addr = k->addr;
+    memcpy(h->head, k->head, sizeof(h->head));
+    sp_list_del(&k->r->socks, &k->link);
+    h->fd = sp_watch_release(&k->watch, on_freed);
+    sp_reactor_post(to, &h->post);
+}
+
+static void read_head(struct sp_sock *k)
+{
+    uint8_t info_hash[SP_SHA1_LEN];
+    ssize_t got =
+        recv(k->watch.fd, k->head + k->head_len, sizeof(k->head) - k->head_len, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        sp_sock_close(k);
+        return;
+    }
+    k->head_len = (uint8_t)(k->head_len + got);
+    enum sp_err err = sp_handshake_peek((struct sp_slice){k->head, k->head_len}, info_hash);
+    if (err == SP_AGAIN)
+        return;
+    if (err != SP_OK) {
+        sp_sock_close(k);
+        return;
+    }
+    struct sp_reactor_env *env = k->r->env;
+    struct sp_reactor *to = env->reactors[info_hash[SP_SHA1_LEN - 1] % env->reactor_count];
+    if (to == k->r)
+        adopt(k, k->head);
+    else
+        hand_over(k, to);
+}
+
+static void connected(struct sp_sock *k)
+{
+    int err = sp_tcp_connected(k->watch.fd);
+    if (err) {
+        lost(k, strerror(err));
+        return;
+    }
+    k->connecting = k->writing = false;
+    k->reading = true;
+    want(k);
+    sp_conn_opened(k->conn, sp_reactor_now(k->r));
+}
+
+static void on_ready(struct sp_watch *w, int events, int status)
+{
+    struct sp_sock *k = w->ctx;
+
+    if (!k->conn && !k->connecting) {
+        if (status < 0)
+            sp_sock_close(k);
+        else
+            read_head(k);
+        return;
+    }
+    if (k->connecting) {
+        connected(k);
+        return;
+    }
+    if (status < 0) {
+        lost(k, uv_strerror(status));
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        k->writing = false;
+        want(k);
+        sp_sock_send(k);
+    }
+    if ((events & UV_READABLE) && k->conn)
+        read_some(k);
+}
+
+/* ---- listening and dialling ---- */
+
+static void on_accept(struct sp_watch *w, int events, int status)
+{
+    struct sp_reactor *r = w->ctx;
+    struct sp_addr from;
+    (void)events;
+
+    for (int i = 0; status >= 0 && i < ACCEPT_BURST; i++) {
+        int fd = sp_tcp_accept(w->fd, &from);
+        if (fd < 0)
+            return; /* none left, or no descriptors: the queue waits */
+        struct sp_sock *k = new_sock(r, fd, &from);
+        if (!k)
+            continue;
+        k->reading = true;
+        want(k);
+        read_head(k); /* its handshake is mostly there already */
+    }
+}
+
+void sp_sock_listen(struct sp_reactor *r, const int *fds, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct sp_watch *w = &r->listeners[r->listener_count];
+        if (sp_watch_init(w, &r->loop, fds[i], on_accept, r) != SP_OK) {
+            close(fds[i]);
+            continue;
+        }
+        r->listener_count++;
+        sp_watch_want(w, UV_READABLE);
+    }
+}
+
+void sp_sock_dial(struct sp_reactor *r, struct sp_conn *c, const struct sp_addr *addr)
+{
+    int fd = sp_tcp_connect(addr, r->env->interface);
+    struct sp_sock *k = fd < 0 ? NULL : new_sock(r, fd, addr);
+    if (!k) {
+        sp_conn_closed(c, fd < 0 ? strerror(errno) : "out of memory", sp_reactor_now(r));
+        return;
+    }
+    k->conn = c;
+    k->connecting = k->writing = true;
+    sp_conn_set_user(c, k);
+    want(k);
+}
+
+/* ---- time and the end ---- */
+
+void sp_sock_tick(struct sp_reactor *r, sp_time_ns now)
+{
+    uint32_t anonymous = 0;
+    struct sp_link *next;
+    /* Newest first: of too many without a name, the oldest go. */
+    for (struct sp_link *l = r->socks.ends.prev; l != &r->socks.ends; l = next) {
+        struct sp_sock *k = SP_CONTAINER(l, struct sp_sock, link);
+        next = l->prev;
+        if (k->conn || k->connecting)
+            continue;
+        if (++anonymous > ANONYMOUS_MAX || now - k->since > NAME_TIMEOUT_NS)
+            sp_sock_close(k);
+    }
+}
+
+void sp_sock_close_all(struct sp_reactor *r)
+{
+    for (uint32_t i = 0; i < r->listener_count; i++)
+        sp_watch_close(&r->listeners[i], NULL);
+    r->listener_count = 0;
+    while (r->socks.count)
+        sp_sock_close(SP_CONTAINER(r->socks.ends.next, struct sp_sock, link));
+}
