@@ -36,6 +36,7 @@ struct sp_file {
     uint32_t path_len;          /* bytes */
     uint32_t attr;              /* enum sp_attr, or-ed */
     bool renamed;               /* path differs from what the torrent says */
+    bool raw_is_list;           /* raw_path is an encoded list, not a bare name */
     const char *symlink;        /* SP_ATTR_SYMLINK: target, in the form of path; else NULL */
     const uint8_t *pieces_root; /* SHA-256 tree root (v2 half of a hybrid), or NULL */
     struct sp_slice raw_path;   /* as encoded, see sp_file_raw_part */
@@ -92,7 +93,7 @@ struct sp_metainfo {
 
 struct sp_metainfo_limits {
     uint64_t len_max;          /* bytes of the file; 256 MiB */
-    uint32_t tok_max;          /* bencoded values; 24 million: 1,000,000 files and some */
+    uint32_t tok_max;          /* bencoded values; 2^24: 1,000,000 files of a hybrid */
     uint32_t depth_max;        /* nesting; 100 */
     uint32_t file_max;         /* 1,000,000 */
     uint32_t piece_max;        /* 4,194,304 */
