@@ -102,7 +102,7 @@ static bool same_letters(const char *text, size_t len, const char *upper)
 /* Names of devices on Windows, whatever their extension. */
 static bool is_reserved(const char *text, size_t len)
 {
-    static const char *const names[] = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"};
+    static const char names[][8] = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"};
     const char *dot = memchr(text, '.', len);
     size_t base = dot ? (size_t)(dot - text) : len;
 
