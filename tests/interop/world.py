@@ -7,6 +7,7 @@ and a second client on the same address.  There is no way out of the bridge.  Wh
 process ends, however it ends, the kernel kills all others with it.
 """
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -52,6 +53,12 @@ class Host:
     def argv(self, argv):
         """nsenter becomes the program itself, so that its pid is the program's."""
         return ['nsenter', '--net=/run/netns/' + self.ns, *argv]
+
+    def sent(self):
+        """Bytes that left its interface so far, headers included."""
+        said = subprocess.run(['ip', '-json', '-stats', 'link', 'show', 'v' + self.ns[1:]],
+                              check=True, stdout=subprocess.PIPE).stdout
+        return json.loads(said)[0]['stats64']['rx']['bytes']
 
     def gone(self):
         subprocess.run(['ip', 'netns', 'del', self.ns], stderr=subprocess.DEVNULL)

@@ -57,6 +57,9 @@ class Peer:
     def wait_complete(self, timeout):
         wait_for(self.name + ' has everything', self.is_complete, timeout, self.alive)
 
+    def leech_and_stay(self, torrent, folder):
+        self.leech(torrent, folder)
+
     def wait_port(self, port=None, timeout=20):
         """Until something accepts connections on the peer port."""
         def tried():

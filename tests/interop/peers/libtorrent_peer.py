@@ -23,7 +23,6 @@ def main():
     torrent, folder, listen = sys.argv[1:4]
     options = dict(a.split('=', 1) for a in sys.argv[4:])
     settings = {**SETTINGS, 'listen_interfaces': listen}
-    settings.update({'upload_rate_limit': int(options.get('up', 0)), 'download_rate_limit': int(options.get('down', 0))})
     session = lt.session(settings)
     params = lt.add_torrent_params()
     params.ti = lt.torrent_info(torrent)
@@ -35,6 +34,9 @@ def main():
     if options.get('trust') == '1':
         params.flags |= lt.torrent_flags.seed_mode
     handle = session.add_torrent(params)
+    # The session's limits do not hold for peers on private addresses; the torrent's do.
+    handle.set_upload_limit(int(options.get('up', 0)))
+    handle.set_download_limit(int(options.get('down', 0)))
     for peer in filter(None, options.get('peers', '').split(',')):
         host, port = peer.rsplit(':', 1)
         handle.connect_peer((host, int(port)))

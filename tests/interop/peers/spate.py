@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import subprocess
 
 from peers.base import Peer
 from world import wait_for
@@ -33,6 +34,22 @@ class Spate(Peer):
 
     def leech(self, torrent, folder, *options):
         self.launch('get', torrent, folder, *options)
+
+    def leech_and_stay(self, torrent, folder, *options):
+        self.leech(torrent, folder, '--seed', *options)
+
+    def claims(self, torrent):
+        """The pieces that the saved state says are there."""
+        if not os.path.isdir(self.state):
+            return set()  # killed before it made any
+        said = subprocess.run([PROGRAM, '__state', '--state', self.state], stdout=subprocess.PIPE, check=True,
+                              cwd=self.home).stdout
+        for line in said.splitlines():
+            entry = json.loads(line)
+            if entry['info_hash'] == torrent.hash.hex():
+                bits = bytes.fromhex(entry['pieces'])
+                return {i for i in range(8 * len(bits)) if bits[i >> 3] >> (7 - i % 8) & 1}
+        return set()
 
     def events(self, kind=None):
         """What it said so far, oldest first."""
