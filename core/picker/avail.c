@@ -16,7 +16,7 @@ static bool is_idle(const struct sp_picker *p, uint32_t piece)
 static bool counted(struct sp_picker *p)
 {
     if (!p->avail && !p->avail_lost) {
-        p->avail = SP_NEW_ARRAY(p->cfg.mem, uint16_t, p->cfg.piece_count);
+        p->avail = SP_NEW_ARRAY(p->cfg.mem, uint16_t, sp_bits_room(p->cfg.piece_count) * 8);
         p->avail_lost = !p->avail;
     }
     return !p->avail_lost;
@@ -53,13 +53,21 @@ void sp_picker_avail_add(struct sp_picker *p, uint32_t piece, int delta)
     settle(p);
 }
 
+typedef uint16_t lanes __attribute__((vector_size(16)));
+
+/* Eight pieces at a time: this is all that a million-piece bitfield costs.
+ * avail has room for whole words of bits, and spare bits are 0. */
 static void add_all(struct sp_picker *p, const struct sp_bits *bits, int delta)
 {
-    for (uint32_t i = 0; i < bits->count; i += 8) {
-        uint32_t byte = bits->bytes[i / 8];
-        uint32_t n = bits->count - i < 8 ? bits->count - i : 8;
-        for (uint32_t j = 0; byte && j < n; j++)
-            p->avail[i + j] = (uint16_t)(p->avail[i + j] + (byte >> (7 - j) & 1 ? delta : 0));
+    static const lanes which = {0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1};
+    size_t bytes = sp_bits_wire_len(bits->count);
+    lanes sign = (lanes){0} + (uint16_t)delta;
+
+    for (size_t i = 0; i < bytes; i++) {
+        lanes at, set = ((lanes){0} + (uint16_t)bits->bytes[i]) & which;
+        memcpy(&at, p->avail + i * 8, sizeof(at));
+        at += (lanes)(set == which) & sign;
+        memcpy(p->avail + i * 8, &at, sizeof(at));
     }
 }
 

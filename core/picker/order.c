@@ -2,7 +2,8 @@
 
 /* How many bitfields may be counted before the pieces are sorted anew: a
  * share of the peers, so that n peers joining cost log(n) sorts and not n, and
- * the order is never off by more than that share. */
+ * the order is never off by more than that share.  Up to SMALL idle pieces are
+ * always sorted. */
 enum { STALE_SHARE = 16, SMALL = 4096 };
 
 static uint32_t key_of(uint32_t prio, uint32_t level)
@@ -133,8 +134,7 @@ bool sp_order_prepare(struct sp_picker *p)
     if (!o->built) {
         if (!fill_idle(p))
             return false;
-    } else if (o->stale == 0 ||
-               (p->cfg.piece_count > SMALL && o->stale <= p->partial / STALE_SHARE)) {
+    } else if (o->stale == 0 || (o->start[KEYS] > SMALL && o->stale <= p->partial / STALE_SHARE)) {
         return true;
     }
     sort(p);

@@ -567,8 +567,8 @@ static bool any_has(const struct sp_picker *p, uint32_t piece)
 }
 
 /* Whether some peer has a piece that is idle.  The order's last level of each
- * priority is "nobody"; few pieces are looked at one by one, since the order
- * may be stale. */
+ * priority is "nobody"; few pieces are looked at one by one.  While the order
+ * is stale the answer is yes: the next pick may make it true. */
 static bool idle_left(const struct sp_picker *p)
 {
     const struct sp_order *o = p->order;
@@ -579,7 +579,7 @@ static bool idle_left(const struct sp_picker *p)
                 return true;
         return false;
     }
-    if (p->seeds > 0)
+    if (p->seeds > 0 || o->stale > 0)
         return true;
     for (uint32_t key = 0; key < KEYS; key += LEVELS)
         if (o->start[key + LEVELS - 1] > o->start[key])
