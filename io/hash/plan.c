@@ -146,10 +146,10 @@ static void measure(void)
         if (each[n] < least)
             least = each[n];
     }
-    /* The fewest messages that come within a sixth of the best there is. */
-    measured.batch = SP_LANES_MAX;
+    /* The fewest messages that fill lanes and come within a sixth of the best. */
+    measured.batch = 1;
     for (uint32_t n = SP_LANES_MAX; n > 0; n--)
-        if (each[n] <= least + least / 6)
+        if (each[n] <= least + least / 6 && n % measured.best[n]->width == 0)
             measured.batch = n;
 }
 

@@ -53,8 +53,8 @@
     HALVES(j2, j6)                                                                                 \
     HALVES(j3, j7)
 
-__attribute__((target("avx2"))) void sp_sha1_avx2x8(sp_lane_row *state, const uint8_t *const *data,
-                                                    size_t block_count)
+SP_LANE_KERNEL("avx2")
+void sp_sha1_avx2x8(sp_lane_row *state, const uint8_t *const *data, size_t block_count)
 {
     const size_t end = block_count * 64;
     const __m256i swap = _mm256_broadcastsi128_si256(

@@ -44,8 +44,8 @@
     }
 #define TURN(x, y, z, u) QUARTERS(x, y) QUARTERS(z, u) QUARTERS(x, z) QUARTERS(y, u)
 
-__attribute__((target("avx512f,avx512bw,avx512vl"))) void
-sp_sha1_avx512x16(sp_lane_row *state, const uint8_t *const *data, size_t block_count)
+SP_LANE_KERNEL("avx512f,avx512bw,avx512vl")
+void sp_sha1_avx512x16(sp_lane_row *state, const uint8_t *const *data, size_t block_count)
 {
     const size_t end = block_count * 64;
     const __m512i swap =

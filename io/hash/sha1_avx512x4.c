@@ -37,8 +37,8 @@
     PAIR(epi64, j0, j1)                                                                            \
     PAIR(epi64, j2, j3)
 
-__attribute__((target("avx512f,avx512vl"))) void
-sp_sha1_avx512x4(sp_lane_row *state, const uint8_t *const *data, size_t block_count)
+SP_LANE_KERNEL("avx512f,avx512vl")
+void sp_sha1_avx512x4(sp_lane_row *state, const uint8_t *const *data, size_t block_count)
 {
     const size_t end = block_count * 64;
     const __m128i swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);

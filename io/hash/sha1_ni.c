@@ -65,8 +65,8 @@ enum { AHEAD = 1024 }; /* bytes, fetched early: the caches alone do not see a ru
     state[4][i] = (uint32_t)_mm_extract_epi32(e_##i, 3);
 
 #define KERNEL(name, EACH)                                                                         \
-    __attribute__((target("sha,ssse3,sse4.1"))) void name(                                         \
-        sp_lane_row *state, const uint8_t *const *data, size_t block_count)                        \
+    SP_LANE_KERNEL("sha,ssse3,sse4.1")                                                             \
+    void name(sp_lane_row *state, const uint8_t *const *data, size_t block_count)                  \
     {                                                                                              \
         const size_t end = block_count * 64;                                                       \
         const __m128i swap = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);   \

@@ -273,6 +273,37 @@ TEST(a_backlog_is_batched)
     CHECK_EQ(wrong_count, 0);
 }
 
+/* A full batch waits for the worker that is busy; one more brings the second. */
+TEST(the_second_worker_waits_for_a_full_batch)
+{
+    static struct work works[20];
+    struct sp_hasher *h = NULL;
+    struct sp_rng rng = sp_rng_of(8);
+    struct sp_hasher_stats stats = {0};
+    const int batch = (int)sp_hash_best_batch();
+
+    reset();
+    gate = false;
+    CHECK_EQ(sp_hasher_new(&(struct sp_hasher_cfg){.threads = 2}, &h), SP_OK);
+    for (size_t i = 0; i < SP_COUNT(works); i++)
+        work_init(&works[i], &rng);
+    works[19].job.done = done_at_gate;
+    sp_hasher_submit(h, &works[19].job);
+    do
+        sp_hasher_stats(h, &stats);
+    while (stats.waiting > 0);
+    for (int i = 0; i < batch; i++)
+        sp_hasher_submit(h, &works[i].job);
+    sleep_us(30000);
+    CHECK_EQ(done_count, 0);
+    sp_hasher_submit(h, &works[batch].job);
+    wait_done(batch);
+    gate = true;
+    wait_done(batch + 2);
+    sp_hasher_free(h, SP_HASHER_FINISH);
+    CHECK_EQ(wrong_count, 0);
+}
+
 TEST(free_of_nothing)
 {
     struct sp_hasher *h = NULL;
