@@ -538,8 +538,10 @@ void sp_udp_done(struct sp_udp *u)
 {
     for (uint32_t i = 0; i < u->slot_cap; i++) {
         struct sp_udp_conn *c = u->slots[i].conn;
-        if (c && c->addr_slot == i)
+        if (c) {
+            u->slots[c->slot].conn = u->slots[c->addr_slot].conn = NULL;
             sp_mem_free(u->mem, c);
+        }
     }
     if (!u->mem)
         return;
