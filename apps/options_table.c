@@ -192,7 +192,7 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
                   .group = GROUP_DATA,
                   .cmds = CMD(DEMO) | CMD(BENCH),
                   .value = "SIZE",
-                  .help = "how much data (default: demo 64M, bench 1G)",
+                  .help = "how much data (default: demo 64M, bench 512M)",
                   .min = 1 << 16,
                   .max = UINT64_C(1) << 40},
     [OPT_THREADS] = {.name = "threads",
