@@ -278,7 +278,7 @@ enum sp_err sp_disk_fds_get(struct sp_storage *st, uint32_t slot, bool write,
         *ret_f = f;
         return SP_OK;
     }
-    int fd;
+    int fd = -1;
     enum sp_err err = open_slot(st, slot, write, &fd, fault);
     if (err != SP_OK)
         return err;

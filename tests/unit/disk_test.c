@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,9 +23,54 @@
 #include "io/disk/disk.h"
 #include "io/disk/path.h"
 
-enum { FILES_MAX = 200, BLOCKS_MAX = 2048 };
+enum { FILES_MAX = 400, BLOCKS_MAX = 2048 };
 
 static char base[64]; /* "disk_test.XXXXXX" */
+
+/* The system calls that a disk fails in, put in front of libc's: they count, and fail when told. */
+enum sabotage { NONE, SHORT_AND_EINTR, NO_DIRECT, BROKEN_WRITE, BROKEN_SYNC };
+static _Atomic int sabotage;
+static _Atomic uint32_t data_syncs, name_syncs, fs_syncs, writes;
+
+ssize_t pwritev(int fd, const struct iovec *v, int n, off_t off)
+{
+    uint32_t turn = atomic_fetch_add(&writes, 1);
+    int how = atomic_load(&sabotage);
+    if (how == BROKEN_WRITE || (how == SHORT_AND_EINTR && turn % 3 == 0)) {
+        errno = how == BROKEN_WRITE ? EIO : EINTR;
+        return -1;
+    }
+    if (how == NO_DIRECT && (fcntl(fd, F_GETFL) & O_DIRECT) && turn % 2) {
+        errno = EINVAL;
+        return -1;
+    }
+    struct iovec less = v[0];
+    if (how == SHORT_AND_EINTR && less.iov_len > 8192)
+        less.iov_len = 8192;
+    bool cut = how == SHORT_AND_EINTR;
+    return syscall(SYS_pwritev, fd, cut ? &less : v, cut ? 1 : n, off, 0);
+}
+
+int fdatasync(int fd)
+{
+    atomic_fetch_add(&data_syncs, 1);
+    errno = EIO;
+    return sabotage == BROKEN_SYNC ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    atomic_fetch_add(&name_syncs, 1);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int syncfs(int fd)
+{
+    (void)fd; /* the whole machine's data is not ours to wait for */
+    atomic_fetch_add(&fs_syncs, 1);
+    errno = EIO;
+    return sabotage == BROKEN_SYNC ? -1 : 0;
+}
 
 /* A torrent in memory: the model that the disk is compared with. */
 struct model {
@@ -305,6 +352,70 @@ TEST(disk_random_spans_agree_with_a_flat_model)
     random_spans(&(struct sp_disk_cfg){.heads = SP_DISK_HEADS_YES}, "spans", false, &s);
     if (can_direct())
         CHECK(s.direct_bytes > 0 && s.direct_bytes < s.written_bytes / 2);
+}
+
+TEST(disk_survives_short_writes_and_interruptions)
+{
+    struct sp_disk_stats s;
+    atomic_store(&sabotage, SHORT_AND_EINTR);
+    random_spans(&(struct sp_disk_cfg){0}, "spans", false, &s);
+    if (can_direct())
+        CHECK(s.direct_bytes > s.written_bytes / 2);
+    atomic_store(&sabotage, NONE);
+}
+
+/* A file system that opens for direct I/O and then refuses: the rest goes buffered, for good. */
+TEST(disk_falls_back_when_direct_is_refused)
+{
+    struct sp_disk_stats s;
+    atomic_store(&sabotage, NO_DIRECT);
+    random_spans(&(struct sp_disk_cfg){0}, "spans", false, &s);
+    CHECK(s.direct_bytes < s.written_bytes / 4);
+    atomic_store(&sabotage, NONE);
+}
+
+/* Goal: SYNC syncs each file written since the last, and where new names are, and no other; what
+ * failed is tried again.  Method: count the calls. */
+TEST(disk_sync_syncs_what_was_written)
+{
+    struct model m;
+    char name[32];
+    begin(&m, 1000, "sync");
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof(name), "a/%d/f%d", i / 100, i);
+        add_file(&m, name, 1000, false);
+    }
+    ready(&m, NULL, (struct sp_storage_cfg){0});
+    CHECK_EQ(op(&m, SP_DISK_OPEN), SP_OK);
+    data_syncs = name_syncs = fs_syncs = 0;
+    CHECK_EQ(op(&m, SP_DISK_SYNC), SP_OK);
+    CHECK_EQ(data_syncs + name_syncs, 0);
+    CHECK_EQ(write_at(&m, 99000, 3000), SP_OK); /* f99, f100, f101 */
+    CHECK_EQ(op(&m, SP_DISK_SYNC), SP_OK);
+    CHECK_EQ(data_syncs, 3);
+    CHECK_EQ(name_syncs, 6); /* a/0, a, . and a/1, a, . */
+    CHECK_EQ(write_at(&m, 100500, 10), SP_OK);
+    sabotage = BROKEN_SYNC;
+    struct sp_disk_job job = {.op = SP_DISK_SYNC};
+    CHECK_EQ(run(&m, &job), SP_EIO);
+    CHECK_EQ(job.file_ix, 100);
+    sabotage = NONE;
+    data_syncs = name_syncs = 0;
+    CHECK_EQ(op(&m, SP_DISK_SYNC), SP_OK);
+    CHECK_EQ(op(&m, SP_DISK_SYNC), SP_OK);
+    CHECK_EQ(data_syncs, 1);
+    CHECK_EQ(name_syncs, 0);
+    CHECK_EQ(write_at(&m, 0, m.len), SP_OK);
+    sabotage = BROKEN_SYNC;
+    CHECK_EQ(op(&m, SP_DISK_SYNC), SP_EIO);
+    sabotage = NONE;
+    CHECK_EQ(op(&m, SP_DISK_SYNC), SP_OK);
+    CHECK_EQ(fs_syncs, 2);
+    CHECK_EQ(data_syncs, 1);
+    sabotage = BROKEN_WRITE;
+    CHECK_EQ(write_at(&m, 5000, 10), SP_EIO);
+    sabotage = NONE;
+    end(&m);
 }
 
 TEST(disk_refuses_unsound_layouts)
