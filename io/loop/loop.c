@@ -139,6 +139,22 @@ static int open_socket(enum sp_family family, int type)
     return fd;
 }
 
+bool sp_tcp_port_is_taken(const struct sp_addr *a)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sp_sockaddr_of(a, &ss);
+    int on = 1, fd = a->port ? open_socket(a->family, SOCK_STREAM) : -1;
+
+    if (fd < 0)
+        return false; /* any port, or no such family: listening itself tells */
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    bool taken = bind(fd, (struct sockaddr *)&ss, len) != 0 && errno == EADDRINUSE;
+    close(fd);
+    if (taken)
+        errno = EADDRINUSE;
+    return taken;
+}
+
 int sp_tcp_listen(const struct sp_addr *a, const char *iface, uint16_t *ret_port)
 {
     struct sockaddr_storage ss;

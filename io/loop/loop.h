@@ -45,6 +45,9 @@ socklen_t sp_sockaddr_of(const struct sp_addr *a, struct sockaddr_storage *ret);
 struct sp_addr sp_addr_of_sockaddr(const struct sockaddr_storage *ss);
 
 /* iface: device name or local address to bind to, NULL: any. */
+/* Somebody listens on it.  errno is set: listening shares a port among our own
+ * reactors (SO_REUSEPORT), so it would not notice another program of the user. */
+bool sp_tcp_port_is_taken(const struct sp_addr *a);
 int sp_tcp_listen(const struct sp_addr *a, const char *iface, uint16_t *ret_port);
 /* Connecting: watch it for UV_WRITABLE, then ask sp_tcp_connected. */
 int sp_tcp_connect(const struct sp_addr *to, const char *iface);

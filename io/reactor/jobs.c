@@ -10,7 +10,7 @@
 /* A job on its way; reused. */
 struct sp_task {
     struct sp_post post;
-    struct sp_task *next_free;
+    struct sp_task *next, *next_free; /* of all; of those not in use */
     struct sp_reactor *r;
     struct sp_job *job;
     union {
@@ -24,10 +24,14 @@ struct sp_task {
 static struct sp_task *new_task(struct sp_reactor *r, struct sp_job *job)
 {
     struct sp_task *t = r->free_tasks;
-    if (t)
+    if (t) {
         r->free_tasks = t->next_free;
-    else if (!(t = calloc(1, sizeof(*t))))
-        return NULL;
+    } else {
+        if (!(t = calloc(1, sizeof(*t))))
+            return NULL;
+        t->next = r->tasks;
+        r->tasks = t;
+    }
     t->r = r;
     t->job = job;
     r->tasks_out++;
@@ -154,10 +158,10 @@ void sp_jobs_run(struct sp_reactor *r, struct sp_job *job)
 void sp_jobs_done(struct sp_reactor *r)
 {
     struct sp_task *next;
-    for (struct sp_task *t = r->free_tasks; t; t = next) {
-        next = t->next_free;
+    for (struct sp_task *t = r->tasks; t; t = next) {
+        next = t->next;
         free(t->parts);
         free(t);
     }
-    r->free_tasks = NULL;
+    r->tasks = r->free_tasks = NULL;
 }

@@ -3,28 +3,12 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "core/base/mem.h"
 #include "io/base/blocking.h"
+#include "io/client/memory.h"
 
 enum { EFFECTS_PER_TURN = 4096 };
 
 #define STOP_MAX_NS (8 * SP_SECOND_NS) /* a slow tracker does not keep us from ending */
-
-/* ---- memory ---- */
-
-static void *heap_alloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return calloc(1, size);
-}
-
-static void heap_free(void *ctx, void *ptr)
-{
-    (void)ctx;
-    free(ptr);
-}
-
-static const struct sp_mem HEAP = {heap_alloc, heap_free, NULL};
 
 /* ---- mailbox ---- */
 
@@ -32,7 +16,7 @@ void sp_reactor_post(struct sp_reactor *r, struct sp_post *post)
 {
     post->next = NULL;
     pthread_mutex_lock(&r->lock);
-    bool first = !r->mail_first;
+    bool first = !r->mail_first && !r->deaf;
     *r->mail_last = post;
     r->mail_last = &post->next;
     pthread_mutex_unlock(&r->lock);
@@ -189,9 +173,9 @@ struct sp_held *sp_reactor_find(struct sp_reactor *r, sp_torrent_id id)
 static void *run(void *arg)
 {
     struct sp_reactor *r = arg;
-    sp_reactor_thread_enter();
+    sp_reactor_thread = true;
     uv_run(&r->loop, UV_RUN_DEFAULT);
-    sp_reactor_thread_leave();
+    sp_reactor_thread = false;
     return NULL;
 }
 
@@ -221,7 +205,7 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     sp_list_init(&r->socks);
     if (pthread_mutex_init(&r->lock, NULL) != 0 || uv_loop_init(&r->loop) != 0)
         return SP_ENOMEM;
-    own.mem = &HEAP;
+    own.mem = sp_heap();
     enum sp_err err = sp_session_new(&own, sp_reactor_now(r), &r->session);
     if (err == SP_OK)
         err = sp_http_new(&r->loop, http, &r->http);
@@ -266,10 +250,30 @@ void sp_reactor_end(struct sp_reactor *r)
 {
     struct sp_post end = {.run = run_end};
 
-    if (r->started) {
-        sp_reactor_post(r, &end);
-        pthread_join(r->thread, NULL);
-    }
+    if (!r->started)
+        return;
+    sp_reactor_post(r, &end);
+    pthread_join(r->thread, NULL);
     /* Jobs that are still on the pools come back into a mailbox that nobody
      * reads: the client ends the pools before it frees the reactors. */
+    pthread_mutex_lock(&r->lock);
+    r->deaf = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void sp_reactor_close_storages(struct sp_reactor *r)
+{
+    for (struct sp_link *l = r->held.ends.next; l != &r->held.ends; l = l->next)
+        sp_held_close(SP_CONTAINER(l, struct sp_held, link));
+}
+
+void sp_reactor_free(struct sp_reactor *r)
+{
+    sp_session_free(r->session);
+    while (r->held.count)
+        sp_held_free(SP_CONTAINER(r->held.ends.next, struct sp_held, link));
+    sp_jobs_done(r);
+    (void)uv_loop_close(&r->loop);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
 }

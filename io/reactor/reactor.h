@@ -25,6 +25,8 @@
 #include "io/store/store.h"
 
 struct sp_reactor;
+struct sp_task;
+struct http_ref;
 
 /* What to do on a reactor's thread; owned by whoever run says. */
 struct sp_post {
@@ -76,6 +78,7 @@ struct sp_held {
     bool busy;           /* disk_job or store_job is out */
     bool loaded, removing, delete_data, recheck, stopping;
     bool has_disk_error;
+    struct sp_disk_job close_job; /* at the very end, beside disk_job */
     struct sp_bits have;      /* found by load and check, until told to the session */
     struct sp_disk_stat *stats;
     uint8_t *check_state;
@@ -116,9 +119,11 @@ struct sp_reactor {
     uint32_t listener_count;
     struct sp_watch udp4, udp6; /* of trackers */
     bool has_udp4, has_udp6;
-    struct sp_task *free_tasks; /* jobs.c */
+    struct http_ref *http_refs; /* announce.c */
+    uint32_t lookups_out;
+    struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
-    bool stopping, stop_told, ending;
+    bool stopping, stop_told, ending, deaf;
     sp_time_ns stop_at;
 
     pthread_mutex_t lock; /* of the mailbox */
@@ -133,8 +138,13 @@ SP_MUST_USE enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor
                                          uint32_t listener_count);
 /* From any thread. */
 void sp_reactor_post(struct sp_reactor *r, struct sp_post *post);
-/* Ends the loop and joins the thread; frees all it has. */
+/* Ends the loop and joins the thread.  Answers of jobs may still be posted to
+ * it, until sp_reactor_free. */
 void sp_reactor_end(struct sp_reactor *r);
+/* After that: queues a CLOSE for every storage, as sp_disk_free wants it. */
+void sp_reactor_close_storages(struct sp_reactor *r);
+/* After the pools have ended.  Frees it and all it has. */
+void sp_reactor_free(struct sp_reactor *r);
 
 static inline sp_time_ns sp_reactor_now(struct sp_reactor *r)
 {
@@ -166,6 +176,7 @@ void sp_held_recheck(struct sp_held *h);
 void sp_held_tick(struct sp_held *h, sp_time_ns now);
 void sp_held_stop(struct sp_held *h);
 bool sp_held_is_settled(const struct sp_held *h);
+void sp_held_close(struct sp_held *h); /* the loop has ended */
 void sp_held_free(struct sp_held *h);
 
 /* announce.c */

@@ -1,0 +1,499 @@
+/* A torrent's files, from the shell's side.
+ *
+ *   LOADING   the state store is asked what it claims
+ *   OPENING   files are looked at
+ *   CHECKING  pieces are hashed, where nothing trustworthy is claimed
+ *   READY     the session runs it; now and then: SYNC, then SAVE
+ *   CLOSING   on removal, or at the end
+ *
+ * A piece is claimed in the store only once it is durable: what is had is
+ * noted, then synced, then saved.  So a claim never outlives its data,
+ * whenever the process or the machine dies.
+ *
+ * One disk or store job is out at a time; its answer moves the phase on.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/reactor/reactor.h"
+#include "spate/metainfo.h"
+
+enum phase {
+    LOADING,
+    OPENING,
+    ALLOCATING,
+    CHECKING,
+    READY,
+    SYNCING,
+    SAVING,
+    CLOSING,
+    CLOSED,
+};
+
+#define SAVE_EVERY_NS (2 * SP_SECOND_NS)
+
+static void advance(struct sp_reactor *r, struct sp_post *post);
+
+/* ---- jobs ---- */
+
+static void on_disk(struct sp_disk_job *job)
+{
+    struct sp_held *h = job->ctx;
+    sp_reactor_post(h->r, &h->post);
+}
+
+static void on_store(struct sp_store_job *job)
+{
+    struct sp_held *h = job->ctx;
+    sp_reactor_post(h->r, &h->post);
+}
+
+static struct sp_disk_job *disk_job(struct sp_held *h, enum sp_disk_op op)
+{
+    memset(&h->disk_job, 0, sizeof(h->disk_job));
+    h->disk_job.op = op;
+    h->disk_job.st = h->storage;
+    h->disk_job.done = on_disk;
+    h->disk_job.ctx = h;
+    return &h->disk_job;
+}
+
+static void submit_disk(struct sp_held *h, enum phase phase)
+{
+    h->phase = (uint8_t)phase;
+    h->busy = true;
+    h->post.run = advance;
+    sp_disk_submit(h->r->env->disk, &h->disk_job);
+}
+
+static void submit_store(struct sp_held *h, enum phase phase, enum sp_store_op op)
+{
+    h->phase = (uint8_t)phase;
+    h->busy = true;
+    h->post.run = advance;
+    h->store_job.op = op;
+    h->store_job.done = on_store;
+    h->store_job.ctx = h;
+    memcpy(h->store_job.row.info_hash, h->mi->info_hash_v1, SP_SHA1_LEN);
+    h->store_job.row.piece_count = h->mi->piece_count;
+    sp_store_submit(h->r->env->store, &h->store_job);
+}
+
+static void give_up(struct sp_held *h, enum sp_err err, const char *why)
+{
+    h->phase = READY;
+    h->has_disk_error = true;
+    sp_torrent_fail(h->r->session, h->id, err, why, sp_reactor_now(h->r));
+}
+
+/* ---- making the storage ---- */
+
+static enum sp_err make_storage(struct sp_held *h)
+{
+    const struct sp_metainfo *mi = h->mi;
+    char parts_name[2 + 2 * SP_SHA1_LEN + 8] = ".";
+    struct sp_disk_file *files = calloc(mi->file_count, sizeof(*files));
+    if (!files)
+        return SP_ENOMEM;
+
+    for (uint32_t i = 0; i < mi->file_count; i++) {
+        const struct sp_file *f = &mi->files[i];
+        files[i] = (struct sp_disk_file){
+            .path = f->path,
+            .len = f->length,
+            .pad = f->attr & (SP_ATTR_PAD | SP_ATTR_SYMLINK),
+            .wanted = !h->priorities || h->priorities[i] > 0,
+            .executable = f->attr & SP_ATTR_EXECUTABLE,
+        };
+    }
+    for (int i = 0; i < SP_SHA1_LEN; i++) {
+        parts_name[1 + 2 * i] = "0123456789abcdef"[mi->info_hash_v1[i] >> 4];
+        parts_name[2 + 2 * i] = "0123456789abcdef"[mi->info_hash_v1[i] & 15];
+    }
+    memcpy(parts_name + 1 + 2 * SP_SHA1_LEN, ".parts", 7);
+    struct sp_storage_cfg cfg = {
+        .dir = h->dir,
+        .files = files,
+        .file_count = mi->file_count,
+        .piece_len = mi->piece_length,
+        .total_len = mi->total_length,
+        .alloc = h->full_allocation ? SP_ALLOC_FULL : SP_ALLOC_SPARSE,
+        .read_only = h->read_only,
+        .parts_name = parts_name,
+    };
+    enum sp_err err = sp_storage_new(h->r->env->disk, &cfg, &h->storage);
+    free(files);
+    return err;
+}
+
+/* ---- what the store claims, held against the files ---- */
+
+/* A file that is not there, or not whole, has none of its pieces. */
+static void drop_missing(struct sp_held *h)
+{
+    for (uint32_t i = 0; i < h->mi->file_count; i++) {
+        const struct sp_file *f = &h->mi->files[i];
+        const struct sp_disk_stat *st = &h->stats[i];
+        bool wanted = !h->priorities || h->priorities[i] > 0;
+        if (f->length == 0 || (f->attr & SP_ATTR_PAD) ||
+            (st->kind == SP_FILE_REGULAR && st->size >= f->length))
+            continue;
+        if (!wanted)
+            continue; /* its share of border pieces lies in the parts file */
+        for (uint32_t p = f->piece_first; p < f->piece_end; p++)
+            sp_bits_del(&h->have, p);
+    }
+}
+
+static void told(struct sp_held *h)
+{
+    h->phase = READY;
+    h->next_save_at = 0;
+    sp_torrent_checked(h->r->session, h->id, &h->have, sp_reactor_now(h->r));
+    free(h->check_state);
+    free(h->stats);
+    h->check_state = NULL;
+    h->stats = NULL;
+}
+
+static void start_check(struct sp_held *h)
+{
+    struct sp_disk_job *job = disk_job(h, SP_DISK_CHECK);
+    free(h->check_state);
+    h->check_state = calloc(h->mi->piece_count, 1);
+    if (!h->check_state) {
+        give_up(h, SP_ENOMEM, "out of memory");
+        return;
+    }
+    sp_bits_fill(&h->have, false);
+    job->piece_count = h->mi->piece_count;
+    job->check.want = (const uint8_t(*)[SP_SHA1_LEN])(const void *)h->mi->pieces;
+    job->check.ret_state = h->check_state;
+    submit_disk(h, CHECKING);
+}
+
+static void opened(struct sp_held *h)
+{
+    const struct sp_disk_job *job = &h->disk_job;
+    if (job->err != SP_OK) {
+        give_up(h, job->err, job->why);
+        return;
+    }
+    bool present = job->bytes_present > 0;
+    if (h->loaded && !h->force_check && !h->recheck) {
+        drop_missing(h);
+        told(h);
+    } else if (present) {
+        h->recheck = false;
+        start_check(h);
+    } else {
+        h->recheck = false;
+        sp_bits_fill(&h->have, false);
+        told(h);
+    }
+}
+
+static void checked(struct sp_held *h)
+{
+    if (h->disk_job.err != SP_OK) {
+        if (h->disk_job.err != SP_ECANCELED)
+            give_up(h, h->disk_job.err, h->disk_job.why);
+        else
+            h->phase = READY;
+        return;
+    }
+    for (uint32_t p = 0; p < h->mi->piece_count; p++) {
+        if (h->check_state[p] == SP_CHECK_GOOD)
+            sp_bits_add(&h->have, p);
+    }
+    told(h);
+}
+
+static void loaded(struct sp_held *h)
+{
+    struct sp_store_row *row = &h->store_job.row;
+    if (h->store_job.err == SP_OK) {
+        /* The same data in another place is to be looked at first. */
+        bool same = row->dir && strcmp(row->dir, h->dir) == 0;
+        if (same && sp_bits_load(&h->have, (struct sp_slice){row->have, row->have_len}) == SP_OK)
+            h->loaded = true;
+        h->saved_count = h->loaded ? h->have.set : UINT32_MAX;
+    }
+    free(row->have);
+    free(row->dir);
+    memset(row, 0, sizeof(*row));
+    (void)disk_job(h, SP_DISK_OPEN);
+    h->stats = calloc(h->mi->file_count, sizeof(*h->stats));
+    h->disk_job.stats = h->stats;
+    if (h->stats)
+        submit_disk(h, OPENING);
+    else
+        give_up(h, SP_ENOMEM, "out of memory");
+}
+
+/* ---- saving ---- */
+
+static void count_durable(struct sp_held *h)
+{
+    uint64_t bytes = (uint64_t)h->saving.set * h->mi->piece_length;
+    uint32_t last = h->mi->piece_count - 1;
+    if (h->saving.set && sp_bits_get(&h->saving, last))
+        bytes -= h->mi->piece_length - sp_metainfo_piece_len(h->mi, last);
+    h->durable_bytes = bytes;
+}
+
+static void start_save(struct sp_held *h, sp_time_ns now)
+{
+    const struct sp_bits *have = sp_torrent_have(h->r->session, h->id);
+    struct sp_torrent_stats stats;
+
+    if (!have || sp_torrent_stats(h->r->session, h->id, now, &stats) != SP_OK)
+        return;
+    bool more = have->set != h->saved_count || stats.uploaded_bytes != h->saved_uploaded;
+    h->next_save_at = now + SAVE_EVERY_NS;
+    if (!more)
+        return;
+    /* What is had now; the sync makes all of it durable. */
+    memcpy(h->saving.bytes, have->bytes, sp_bits_room(have->count));
+    h->saving.set = have->set;
+    h->store_job.row.downloaded_bytes = stats.downloaded_bytes;
+    h->store_job.row.uploaded_bytes = stats.uploaded_bytes;
+    h->store_job.row.active_ns = stats.active_ns;
+    h->store_job.row.seeding_ns = stats.seeding_ns;
+    (void)disk_job(h, SP_DISK_SYNC);
+    submit_disk(h, SYNCING);
+}
+
+static void synced(struct sp_held *h)
+{
+    if (h->disk_job.err != SP_OK) {
+        give_up(h, h->disk_job.err, h->disk_job.why);
+        return;
+    }
+    if (!h->r->env->store) {
+        h->saved_count = h->saving.set;
+        count_durable(h);
+        h->phase = READY;
+        return;
+    }
+    h->store_job.row.have = h->saving.bytes;
+    h->store_job.row.have_len = sp_bits_wire_len(h->saving.count);
+    h->store_job.row.dir = h->dir;
+    submit_store(h, SAVING, SP_STORE_SAVE);
+}
+
+static void saved(struct sp_held *h)
+{
+    h->phase = READY;
+    if (h->store_job.err == SP_OK) {
+        h->saved_count = h->saving.set;
+        h->saved_uploaded = h->store_job.row.uploaded_bytes;
+        count_durable(h);
+    } else {
+        sp_reactor_event(h->r, SP_EV_ERROR, h->id, h->store_job.err, h->store_job.why);
+    }
+    memset(&h->store_job.row, 0, sizeof(h->store_job.row));
+}
+
+/* ---- the phases ---- */
+
+static void next_step(struct sp_held *h);
+
+static void advance(struct sp_reactor *r, struct sp_post *post)
+{
+    struct sp_held *h = SP_CONTAINER(post, struct sp_held, post);
+    (void)r;
+    h->busy = false;
+    switch ((enum phase)h->phase) {
+    case LOADING:
+        loaded(h);
+        break;
+    case OPENING:
+        if (h->disk_job.err == SP_OK && h->full_allocation) {
+            bool present = h->disk_job.bytes_present > 0;
+            (void)disk_job(h, SP_DISK_ALLOCATE);
+            h->disk_job.bytes_present = present;
+            submit_disk(h, ALLOCATING);
+        } else {
+            opened(h);
+        }
+        break;
+    case ALLOCATING:
+        opened(h);
+        break;
+    case CHECKING:
+        checked(h);
+        break;
+    case SYNCING:
+        synced(h);
+        break;
+    case SAVING:
+        saved(h);
+        break;
+    case CLOSING:
+        h->phase = CLOSED;
+        break;
+    case READY:
+    case CLOSED:
+        break;
+    }
+    if (!h->busy)
+        next_step(h);
+}
+
+/* Nothing is out: what was asked for meanwhile? */
+static void next_step(struct sp_held *h)
+{
+    sp_time_ns now = sp_reactor_now(h->r);
+    if (h->phase == CLOSED)
+        return;
+    if (h->removing) {
+        if (sp_torrent_busy(h->r->session, h->id))
+            return; /* its reads and writes come back first */
+        (void)disk_job(h, h->delete_data ? SP_DISK_DELETE : SP_DISK_CLOSE);
+        submit_disk(h, CLOSING);
+    } else if (h->recheck && h->phase == READY) {
+        (void)disk_job(h, SP_DISK_OPEN);
+        h->stats = calloc(h->mi->file_count, sizeof(*h->stats));
+        h->disk_job.stats = h->stats;
+        start_check(h);
+        h->recheck = false;
+    } else if (h->phase == READY && !h->read_only && !h->has_disk_error && h->r->env->store &&
+               (now >= h->next_save_at || h->stopping)) {
+        start_save(h, now);
+    }
+}
+
+void sp_held_tick(struct sp_held *h, sp_time_ns now)
+{
+    (void)now;
+    if (!h->busy)
+        next_step(h);
+    if (h->phase == CLOSED && h->removing)
+        sp_held_free(h);
+}
+
+/* ---- from outside ---- */
+
+void sp_held_add(struct sp_reactor *r, struct sp_held *h)
+{
+    struct sp_session_add add = {
+        .metainfo = h->mi,
+        .priorities = h->priorities,
+        .trackers = h->trackers,
+        .tracker_count = h->tracker_count,
+        .down_Bps = h->down_Bps,
+        .up_Bps = h->up_Bps,
+        .sequential = h->sequential,
+        .paused = h->paused,
+        .local_peers = h->local_peers,
+    };
+    sp_time_ns now = sp_reactor_now(r);
+
+    h->r = r;
+    sp_list_add(&r->held, &h->link);
+    enum sp_err err = sp_session_add(r->session, h->id, &add, now);
+    if (err == SP_OK)
+        err = make_storage(h);
+    if (err != SP_OK) {
+        sp_reactor_event(r, SP_EV_ERROR, h->id, err, sp_err_text(err));
+        h->phase = READY;
+        h->has_disk_error = true;
+        return;
+    }
+    sp_torrent_add_peers(r->session, h->id, h->peers, h->peer_count, SP_PEER_USER, now);
+    for (uint32_t i = 0; i < h->peer_name_count; i++)
+        sp_resolve_peer(r, h->id, h->peer_names[i]);
+    if (r->env->store)
+        submit_store(h, LOADING, SP_STORE_LOAD);
+    else {
+        h->store_job.err = SP_ENOENT;
+        loaded(h);
+    }
+}
+
+void sp_held_remove(struct sp_held *h, bool delete_data)
+{
+    h->removing = true;
+    h->delete_data = delete_data;
+    if (h->phase == CHECKING)
+        atomic_store(&h->disk_job.cancel, true);
+    sp_torrent_remove(h->r->session, h->id, sp_reactor_now(h->r));
+    if (!h->busy)
+        next_step(h);
+}
+
+void sp_held_recheck(struct sp_held *h)
+{
+    if (h->phase == CHECKING || h->removing)
+        return;
+    h->recheck = true;
+    h->has_disk_error = false;
+    sp_torrent_recheck(h->r->session, h->id, sp_reactor_now(h->r));
+    if (!h->busy)
+        next_step(h);
+}
+
+/* The end is near: save what there is, then close. */
+void sp_held_stop(struct sp_held *h)
+{
+    if (h->stopping)
+        return;
+    h->stopping = true;
+    h->next_save_at = 0;
+    if (h->phase == CHECKING)
+        atomic_store(&h->disk_job.cancel, true);
+    if (!h->busy)
+        next_step(h);
+}
+
+bool sp_held_is_settled(const struct sp_held *h)
+{
+    const struct sp_bits *have = sp_torrent_have(h->r->session, h->id);
+    if (h->busy)
+        return false;
+    return h->read_only || h->has_disk_error || !h->r->env->store || !have ||
+           have->set == h->saved_count || have->set == 0;
+}
+
+static void on_closed(struct sp_disk_job *job)
+{
+    (void)job;
+}
+
+void sp_held_close(struct sp_held *h)
+{
+    bool open = h->storage && h->phase != CLOSED && h->phase != LOADING;
+    if (h->busy && h->phase == CHECKING)
+        atomic_store(&h->disk_job.cancel, true);
+    if (!open || (h->busy && h->phase == CLOSING))
+        return;
+    h->close_job = (struct sp_disk_job){.op = SP_DISK_CLOSE, .st = h->storage, .done = on_closed};
+    sp_disk_submit(h->r->env->disk, &h->close_job);
+}
+
+void sp_held_free(struct sp_held *h)
+{
+    if (h->r)
+        sp_list_del(&h->r->held, &h->link);
+    sp_storage_free(h->storage);
+    sp_metainfo_free(h->mi);
+    for (uint32_t i = 0; i < h->tracker_count; i++)
+        free((void *)(uintptr_t)h->trackers[i].url.ptr);
+    for (uint32_t i = 0; i < h->peer_name_count; i++)
+        free(h->peer_names[i]);
+    free(h->trackers);
+    free(h->peer_names);
+    free(h->peers);
+    free(h->dir);
+    free(h->priorities);
+    free(h->have.bytes);
+    free(h->saving.bytes);
+    free(h->have_out.bytes);
+    free(h->stats);
+    free(h->check_state);
+    free(h->peers_out);
+    free(h->trackers_out);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
