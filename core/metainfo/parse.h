@@ -43,6 +43,6 @@ SP_MUST_USE enum sp_err sp_mi_read_urls(struct sp_mi_parse *p);
 
 /* Without white space around it, when it can be a URL (1..2048 bytes, none
  * below 0x21, no 0x7f); an empty slice when not. */
-struct sp_slice sp_url_trim(struct sp_slice s);
+struct sp_slice sp_mi_url(struct sp_slice s);
 
 #endif

@@ -8,7 +8,7 @@ static bool is_space(uint8_t c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-struct sp_slice sp_url_trim(struct sp_slice s)
+struct sp_slice sp_mi_url(struct sp_slice s)
 {
     /* Custom: line ends and spaces around URLs are seen in the wild. */
     while (s.len > 0 && is_space(s.ptr[0]))
@@ -47,7 +47,7 @@ static enum sp_err add_tracker(struct urls *u, uint32_t tok, uint32_t tier)
     struct sp_slice s;
     if (!sp_ben_str(&u->p->ben, tok, &s))
         return sp_mi_fail(u->p, SP_EDATA, tok, "announce-list: holds what is no string", 0, 0);
-    s = sp_url_trim(s);
+    s = sp_mi_url(s);
     for (uint32_t i = 0; i < u->tracker_count; i++)
         if (same_text(u->trackers[i].url, s))
             return SP_OK;
@@ -121,7 +121,7 @@ static enum sp_err add_web_seed(struct urls *u, uint32_t tok, enum sp_web_seed_k
                           kind == SP_WEB_SEED_URL ? "url-list: holds what is no string"
                                                   : "httpseeds: holds what is no string",
                           0, 0);
-    s = sp_url_trim(s);
+    s = sp_mi_url(s);
     if (s.len == 0) /* Custom: an empty url-list is what some creators write for none */
         return SP_OK;
     for (uint32_t i = 0; i < u->web_seed_count; i++)
@@ -179,7 +179,7 @@ static enum sp_err read_node(struct sp_mi_parse *p, uint32_t pair_ix, uint64_t n
     uint32_t first = is_list ? sp_ben_first(b, pair_ix) : SP_BEN_NONE;
     uint32_t second = first == SP_BEN_NONE ? first : sp_ben_next(b, pair_ix, first);
 
-    if (!sp_ben_str(b, first, &host) || (host = sp_url_trim(host)).len == 0 ||
+    if (!sp_ben_str(b, first, &host) || (host = sp_mi_url(host)).len == 0 ||
         !sp_ben_int(b, second, 1, UINT16_MAX, &port))
         return sp_mi_fail(p, SP_EDATA, pair_ix, "nodes[%]: is no pair of host and port", number, 0);
     char *text = sp_arena_text(p->arena, host);

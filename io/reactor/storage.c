@@ -167,7 +167,7 @@ static void start_check(struct sp_held *h)
     }
     sp_bits_fill(&h->have, false);
     job->piece_count = h->mi->piece_count;
-    job->check.want = (const uint8_t(*)[SP_SHA1_LEN])(const void *)h->mi->pieces;
+    memcpy(&job->check.want, &h->mi->pieces, sizeof(job->check.want)); /* an array of hashes */
     job->check.ret_state = h->check_state;
     submit_disk(h, CHECKING);
 }
