@@ -219,6 +219,7 @@ void sp_trackers_http_failed(struct sp_trackers *t, uint32_t req, const char *wh
 {
     struct leg *leg = answered_leg(t, req);
     t->now = now;
+    why = why ? why : "no answer";
     if (leg)
         sp_set_leg_failed(t, leg, (struct sp_slice){(const uint8_t *)why, strlen(why)});
     sp_set_pump(t);

@@ -204,7 +204,7 @@ bool sp_trackers_next(struct sp_trackers *t, struct sp_tracker_action *ret_actio
  * http_failed), whatever the status.  Borrowed. */
 void sp_trackers_http_reply(struct sp_trackers *t, uint32_t req, int http_status,
                             struct sp_slice body, sp_time_ns now);
-/* why: for a person ("connection refused"); copied. */
+/* why: for a person ("connection refused"); copied.  NULL: "no answer". */
 void sp_trackers_http_failed(struct sp_trackers *t, uint32_t req, const char *why, sp_time_ns now);
 /* Addresses that the caller's rules allow, best first, ports set; count 0:
  * failed, why for a person (NULL: "host not found"). */
