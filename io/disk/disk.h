@@ -10,8 +10,8 @@
  * queues: what peers wait for (READ, WRITE, SYNC, SPACE) goes before bulk work
  * (CHECK, ALLOCATE), and bulk work is done in slices so that it can be
  * overtaken.  OPEN, SELECT, CLOSE and DELETE are walls: they start when every
- * earlier job of their storage is over, and nothing may be submitted for it
- * until they are.
+ * earlier job of their storage is done, and nothing may be submitted for it
+ * until they are, but for one CLOSE or DELETE behind an OPEN or SELECT.
  *
  * Offsets are torrent offsets: the files one after the other, as the metainfo
  * lists them.  Whole pieces go out by direct I/O where the file system takes

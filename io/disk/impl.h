@@ -127,6 +127,7 @@ struct lane {
     bool stop;                        /* lock */
     const struct sp_storage *last_st; /* lock; only compared */
     uint64_t last_off;                /* lock */
+    uint32_t since_bulk;              /* lock: peers' jobs since the last slice */
     uint32_t passed_over;             /* lock: how often the first of peers had to wait */
     uint32_t worker_count;
     struct worker workers[LANE_THREADS_MAX];

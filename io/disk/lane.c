@@ -25,7 +25,8 @@ enum {
     /* A disk with heads: the page cache sorts and joins small writes, which is worth more than
      * the copy. */
     DIRECT_MIN_ROTATIONAL = 1 << 20,
-    PICK_MAX = 32, /* reads that a rotational lane looks through for the nearest */
+    BULK_TURN = 128, /* peers' jobs after which bulk work that waits gets a slice all the same */
+    PICK_MAX = 32,   /* reads that a rotational lane looks through for the nearest */
 };
 
 static void queue_init(struct queue *q)
@@ -108,26 +109,25 @@ static void finish(struct sp_disk *d, struct sp_disk_job *job)
 {
     struct sp_storage *st = job->st;
     struct sp_disk_job *next = NULL;
+    bool wall = job->wall;
 
-    if (job->wall) {
-        pthread_mutex_lock(&d->lock);
-        st->pending--;
-        pthread_mutex_unlock(&d->lock);
+    if (!wall)
         job->done(job);
-        pthread_mutex_lock(&d->lock);
-    } else {
-        job->done(job);
-        pthread_mutex_lock(&d->lock);
-        if (--st->pending == 1 && st->parked) {
-            next = st->parked;
-            st->parked = NULL;
-        }
+    pthread_mutex_lock(&d->lock);
+    if (--st->pending == 1 && st->parked) {
+        next = st->parked;
+        st->parked = NULL;
     }
+    pthread_mutex_unlock(&d->lock);
+    if (wall)
+        job->done(job);
+    if (next)
+        route(d, next);
+
+    pthread_mutex_lock(&d->lock);
     if (--d->jobs == 0)
         pthread_cond_broadcast(&d->idle);
     pthread_mutex_unlock(&d->lock);
-    if (next)
-        route(d, next);
 }
 
 bool sp_disk_job_canceled(struct sp_disk_job *job)
@@ -277,8 +277,10 @@ static void *work(void *arg)
     pthread_mutex_lock(&lane->lock);
     for (;;) {
         struct sp_disk_job *job = NULL;
-        if (lane->peers.first) {
+        bool bulk_turn = lane->bulk.first && lane->since_bulk >= BULK_TURN;
+        if (lane->peers.first && !bulk_turn) {
             struct sp_disk_job **link = pick_peers(lane);
+            lane->since_bulk++;
             job = *link;
             queue_take(&lane->peers, link);
             lane->last_st = job->st;
@@ -288,6 +290,7 @@ static void *work(void *arg)
             sp_disk_fds_reap(lane->disk);
             pthread_mutex_lock(&lane->lock);
         } else if (lane->bulk.first) {
+            lane->since_bulk = 0;
             job = run_bulk(w, pick_bulk(lane));
             if (lane->bulk.first)
                 pthread_cond_signal(&lane->wake); /* more hands for the rest */

@@ -466,8 +466,14 @@ void sp_disk_run_delete(struct sp_disk_job *job)
         err = sp_disk_fault_say(&fault, SP_EACCES, "deleting", SLOT_DIR(st),
                                 "the torrent is read-only");
     } else if ((err = sp_disk_fds_get(st, SLOT_DIR(st), false, &dir, &fault)) == SP_OK) {
+        /* A network file system keeps the names of open files. */
+        for (uint32_t ix = 0; ix < st->file_count; ix++)
+            sp_disk_fds_forget_slot(st, ix);
+        sp_disk_fds_forget_slot(st, SLOT_PARTS(st));
         err = delete_all(st, dir->fd, &fault);
         sp_disk_fds_put(dir);
+        for (uint32_t slot = 0; slot <= SLOT_PARTS(st); slot++)
+            atomic_store(&st->dirty[slot], 0);
     }
     if (err != SP_OK)
         sp_disk_fault_tell(&fault, err, job);

@@ -1183,6 +1183,85 @@ TEST(disk_close_cancels_checks)
     end(&m);
 }
 
+struct chain {
+    struct sp_disk *disk;
+    atomic_bool stop;
+    sem_t over;
+};
+
+static void again(struct sp_disk_job *job)
+{
+    struct chain *c = job->ctx;
+    if (atomic_load(&c->stop))
+        sem_post(&c->over);
+    else
+        sp_disk_submit(c->disk, job);
+}
+
+/* Peers that never stop asking do not keep a check from its end. */
+TEST(disk_check_is_not_starved)
+{
+    struct model m;
+    enum { JOBS = 4, PIECES = 100 };
+    struct sp_disk_job reads[JOBS] = {0}, check = {.op = SP_DISK_CHECK, .piece_count = PIECES};
+    uint8_t bytes[JOBS], state[PIECES] = {0};
+    struct sp_iov iov[JOBS];
+    begin(&m, 16384, "starve");
+    add_file(&m, "f", 16384 * PIECES, false);
+    ready(&m, &(struct sp_disk_cfg){.lane_threads = 1}, (struct sp_storage_cfg){0});
+    CHECK_EQ(op(&m, SP_DISK_OPEN), SP_OK);
+    CHECK_EQ(write_at(&m, 0, m.len), SP_OK);
+    struct chain c = {.disk = m.disk};
+    sem_init(&c.over, 0, 0);
+    for (int i = 0; i < JOBS; i++) {
+        iov[i] = (struct sp_iov){&bytes[i], 1};
+        reads[i].op = SP_DISK_READ;
+        reads[i].st = m.st;
+        reads[i].iov = &iov[i];
+        reads[i].iov_count = 1;
+        reads[i].done = again;
+        reads[i].ctx = &c;
+        sp_disk_submit(m.disk, &reads[i]);
+    }
+    check.check.ret_state = state;
+    CHECK_EQ(run(&m, &check), SP_OK);
+    CHECK_EQ(state[PIECES - 1], SP_CHECK_READ);
+    atomic_store(&c.stop, true);
+    for (int i = 0; i < JOBS; i++)
+        CHECK_EQ(sem_wait(&c.over), 0);
+    sem_destroy(&c.over);
+    end(&m);
+}
+
+/* A torrent is removed while it is being opened. */
+TEST(disk_close_waits_behind_open)
+{
+    for (int i = 0; i < 20; i++) {
+        struct model m;
+        struct sp_disk_job jobs[2] = {{.op = SP_DISK_OPEN}, {.op = SP_DISK_DELETE}};
+        sem_t over;
+        begin(&m, 65536, "behind");
+        odd_layout(&m);
+        ready(&m, NULL, (struct sp_storage_cfg){0});
+        sem_init(&over, 0, 0);
+        for (int k = 0; k < 2; k++) {
+            jobs[k].st = m.st;
+            jobs[k].done = post;
+            jobs[k].ctx = &over;
+            sp_disk_submit(m.disk, &jobs[k]);
+        }
+        for (int k = 0; k < 2; k++) {
+            CHECK_EQ(sem_wait(&over), 0);
+            CHECK_EQ(jobs[k].err, SP_OK);
+        }
+        CHECK_EQ(size_of(at(&m, "empty first")), -1);
+        sp_storage_free(m.st);
+        m.st = NULL;
+        sem_destroy(&over);
+        end(&m);
+    }
+}
+
 TEST(disk_free_drains)
 {
     struct model m;
