@@ -335,6 +335,24 @@ static void summary_row(struct report *report, const struct transfer_torrent *to
         human_ratio(ratio, ratio_of(torrent)), human_bytes(wasted, torrent->stats.wasted_bytes));
 }
 
+/* Where a table has no room. */
+static void summary_narrow(struct report *report)
+{
+    char size[HUMAN_CAP], took[HUMAN_CAP], average[HUMAN_CAP], ratio[HUMAN_CAP];
+
+    for (uint32_t i = 0; i < report->t->count; i++) {
+        const struct transfer_torrent *torrent = &report->t->torrents[i];
+        if (torrent->is_missing)
+            continue;
+        took_text(took, seconds_of(torrent));
+        text_fit(&report->text, torrent->name.ptr, report->term.cols - 1U);
+        str_fmt(&report->text, "\n  %s in %s, %s\n  ratio %s\n",
+                human_bytes(size, transfer_down(torrent)), took,
+                human_rate(average, average_of(torrent)), human_ratio(ratio, ratio_of(torrent)));
+    }
+    sink_put(report->sink, str_text(&report->text), report->text.len);
+}
+
 void report_summary(struct report *report)
 {
     enum { FIXED = 56, NAME_MIN = 16 };
@@ -359,6 +377,10 @@ void report_summary(struct report *report)
     if (widest + FIXED > room)
         widest = room > FIXED + NAME_MIN ? room - FIXED : NAME_MIN;
     str_clear(&report->text);
+    if (room < FIXED + NAME_MIN) {
+        summary_narrow(report);
+        return;
+    }
     str_puts(&report->text, term_colour(&report->term, COLOUR_BOLD));
     text_fit(&report->text, "Name", widest);
     str_fmt(&report->text, " %9s %6s %8s %11s %6s %9s%s\n", "Size", "Done", "Time", "Average",

@@ -79,22 +79,22 @@ static void json_nodes(struct json *json, const char *key, const struct sp_metai
     str_done(&text);
 }
 
-/* The path below the torrent's name; of a single file its name. */
-static const char *inner_path(const struct sp_metainfo *mi, const struct sp_file *file)
+/* A path below the torrent's name; of a single file its name. */
+static const char *inner_path(const struct sp_metainfo *mi, const char *path)
 {
-    const char *slash = mi->single_file ? NULL : strchr(file->path, '/');
-    return slash ? slash + 1 : file->path;
+    const char *slash = mi->single_file ? NULL : strchr(path, '/');
+    return slash ? slash + 1 : path;
 }
 
 static void json_file(struct json *json, const struct sp_metainfo *mi, const struct sp_file *file)
 {
     json_open(json, NULL, '{');
-    json_path(json, "path", inner_path(mi, file));
+    json_path(json, "path", inner_path(mi, file->path));
     json_uint(json, "length", file->length);
     json_uint(json, "offset", file->offset);
     json_bool(json, "pad", file->attr & SP_ATTR_PAD);
     if (file->symlink)
-        json_path(json, "symlink", file->symlink);
+        json_path(json, "symlink", inner_path(mi, file->symlink));
     else
         json_null(json, "symlink");
     json_bool(json, "executable", file->attr & SP_ATTR_EXECUTABLE);
@@ -195,6 +195,19 @@ static void field(struct view *view, const char *name, const char *text)
     str_puts(view->out, "\n");
 }
 
+/* The same where line ends are meant. */
+static void field_lines(struct view *view, const char *name, const char *text)
+{
+    do {
+        size_t len = strcspn(text, "\n");
+        label(view, name);
+        text_clean(view->out, text, len, view->term.utf8 || !view->term.is_tty);
+        str_puts(view->out, "\n");
+        text += len + (text[len] == '\n');
+        name = "";
+    } while (*text);
+}
+
 static void field_hash(struct view *view, const char *name, const uint8_t *hash, size_t len)
 {
     label(view, name);
@@ -228,15 +241,15 @@ static void show_trackers(struct view *view, const struct sp_metainfo_tracker *t
 static void show_file(struct view *view, const struct sp_metainfo *mi, uint32_t ix, int digits)
 {
     const struct sp_file *file = &mi->files[ix];
-    const char *path = inner_path(mi, file);
+    const char *path = inner_path(mi, file->path);
     char size[HUMAN_CAP];
 
     str_fmt(view->out, "%*u  %10s  ", digits, ix + 1, human_bytes(size, file->length));
     text_clean(view->out, path, strlen(path), view->term.utf8 || !view->term.is_tty);
     if (file->symlink) {
         str_puts(view->out, " -> ");
-        text_clean(view->out, file->symlink, strlen(file->symlink),
-                   view->term.utf8 || !view->term.is_tty);
+        path = inner_path(mi, file->symlink);
+        text_clean(view->out, path, strlen(path), view->term.utf8 || !view->term.is_tty);
     }
     if (file->attr & SP_ATTR_EXECUTABLE)
         str_puts(view->out, "  (executable)");
@@ -324,7 +337,7 @@ static void show_torrent(struct view *view, const struct sp_metainfo *mi)
         str_done(&text);
     }
     if (mi->comment)
-        field(view, "Comment", mi->comment);
+        field_lines(view, "Comment", mi->comment);
     if (mi->source)
         field(view, "Source", mi->source);
     if (mi->created_by)

@@ -377,7 +377,7 @@ static void on_checked(struct transfer *t, struct transfer_torrent *torrent)
     torrent->is_checked = true;
     torrent->checked_s = cmd_clock();
     human_percent(percent, stats->have_bytes, stats->wanted_bytes);
-    if (stats->have_bytes > 0 && stats->have_bytes < stats->wanted_bytes)
+    if (stats->have_bytes > stats->wanted_bytes / 1000 && stats->have_bytes < stats->wanted_bytes)
         say(&line,
             t->role == TRANSFER_SEED ? "%s: %s of the data is there; serving that part"
                                      : "%s: %s is there already",
@@ -550,10 +550,18 @@ static void wait_for_something(struct transfer *t)
 static bool anything_moved(const struct transfer *t)
 {
     for (uint32_t i = 0; i < t->count; i++)
-        if (transfer_down(&t->torrents[i]) || transfer_up(&t->torrents[i]) ||
-            !t->torrents[i].is_complete)
+        if (transfer_down(&t->torrents[i]) || !t->torrents[i].is_complete ||
+            (stays(t) && transfer_up(&t->torrents[i])))
             return true;
     return false;
+}
+
+static bool all_complete(const struct transfer *t)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (!t->torrents[i].is_complete)
+            return false;
+    return true;
 }
 
 int transfer_run(struct transfer *t)
@@ -588,5 +596,8 @@ int transfer_run(struct transfer *t)
     report_event(t->report, NULL, "stopped", NULL, NULL);
     if (anything_moved(t))
         report_summary(t->report);
+    if (t->is_interrupted && t->role == TRANSFER_GET && !all_complete(t))
+        report_event(t->report, NULL, "interrupted", NULL,
+                     "interrupted: the same command goes on where this one was");
     return outcome(t);
 }
