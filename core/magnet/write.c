@@ -8,7 +8,7 @@ static bool is_plain(uint8_t c, const char *also)
            (c && memchr(also, c, strlen(also)));
 }
 
-/* RFC 3986: everything but the unreserved characters is encoded. */
+/* RFC 3986: everything but the unreserved characters is encoded, in upper case. */
 static void put_encoded(struct sp_out *o, const char *text, const char *also)
 {
     for (; *text; text++) {
@@ -16,9 +16,9 @@ static void put_encoded(struct sp_out *o, const char *text, const char *also)
         if (is_plain(c, also)) {
             sp_out_u8(o, c);
         } else {
-            char hex[3];
             sp_out_u8(o, '%');
-            sp_out_bytes(o, sp_hex(&c, 1, hex), 2);
+            sp_out_u8(o, (uint8_t) "0123456789ABCDEF"[c >> 4]);
+            sp_out_u8(o, (uint8_t) "0123456789ABCDEF"[c & 15]);
         }
     }
 }

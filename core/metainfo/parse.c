@@ -436,9 +436,6 @@ void sp_metainfo_free(struct sp_metainfo *mi)
 
 bool sp_file_raw_part(const struct sp_file *file, uint32_t part_ix, struct sp_slice *ret_part)
 {
-    /* raw_path is "l" strings "e" that were read before, or the bare name */
-    const uint8_t *p = file->raw_path.ptr, *end = p + file->raw_path.len;
-
     if (file->raw_path.len == 0)
         return false;
     if (!file->raw_is_list) {
@@ -447,6 +444,8 @@ bool sp_file_raw_part(const struct sp_file *file, uint32_t part_ix, struct sp_sl
         *ret_part = file->raw_path;
         return true;
     }
+    /* "l" strings "e", which were checked before */
+    const uint8_t *p = file->raw_path.ptr, *end = p + file->raw_path.len;
     for (p++; p < end && *p != 'e'; part_ix--) {
         size_t len = 0;
         for (; *p != ':'; p++)
