@@ -5,13 +5,13 @@
  * message depend on each other and those of different messages do not:
  *
  *   kernel     messages a call   needs
- *   avx512     16                AVX-512 F + BW + VL
- *   avx2       8                 AVX2
- *   ni2, ni4   2, 4              SHA extensions
+ *   avx512x16  16                AVX-512 F + BW + VL; also 8 and 4 lanes
+ *   avx2x8     8                 AVX2
+ *   ni2        2                 SHA extensions
  *   ni         1                 SHA extensions
  *   evp        1                 OpenSSL; any CPU
  *
- * How fast each is on this CPU is measured once, at first use (about 2 ms),
+ * How fast each is on this CPU is measured once, at first use (half a millisecond),
  * so that a wide kernel with few full lanes is never chosen over a narrow one.
  * A message is scattered: the bytes of its parts in order.  Parts that are
  * multiples of 64 bytes (blocks of 16 KiB, and the last) are hashed where
@@ -40,9 +40,9 @@ void sp_hash_sha1_each(struct sp_hash_msg *const *msgs, uint32_t count);
 void sp_hash_sha1(struct sp_slice bytes, uint8_t ret_digest[SP_SHA1_LEN]);
 
 /* How many messages it takes to keep the fastest way busy: 16 with AVX-512, 8
- * with AVX2 alone, 2 to 4 with SHA-NI, 1 where nothing is won by waiting. */
+ * with AVX2 alone, 2 with SHA-NI, 1 where nothing is won by waiting. */
 uint32_t sp_hash_best_batch(void);
-/* What hashes count messages of one length: "avx512", "ni2", ... */
+/* What hashes count messages of one length: "avx512x16", "ni2", ... */
 const char *sp_hash_kernel_name(uint32_t count);
 
 /* One message whose bytes come one after the other. */
