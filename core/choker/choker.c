@@ -53,12 +53,10 @@ static uint32_t root(uint64_t v)
 }
 
 /* Custom: seen in the first BitTorrent client: sqrt(0.6 * KiB/s) uploads share
- * a limited upload well. */
-static uint32_t slots_cap(const struct sp_choker_cfg *cfg)
+ * an uplink well. */
+static uint32_t shares(uint64_t up_Bps)
 {
-    if (cfg->up_limit_Bps == 0)
-        return cfg->slots_max;
-    return clamp(root(cfg->up_limit_Bps / 1024 * 6 / 10), cfg->slots_min, cfg->slots_max);
+    return root(up_Bps / 1024 * 6 / 10);
 }
 
 static bool eligible(const struct sp_choker_peer *p)
@@ -76,30 +74,32 @@ static void judge_trial(struct sp_choker *c, uint64_t up_Bps)
     c->hold = HOLD_RUNS;
 }
 
-/* One step at a time up the hill: more slots as long as they raise the upload,
- * fewer when each gets next to nothing. */
+/* As many as share the measured upload well; then one at a time for as long as
+ * that raises the upload and no limit is hit; fewer when each gets too little. */
 static void adapt(struct sp_choker *c, uint32_t busy, uint32_t wanting, uint64_t up_Bps)
 {
     uint64_t enough = c->cfg.slot_Bps ? c->cfg.slot_Bps : SLOT_BPS;
     uint64_t each = up_Bps / (busy ? busy : 1), limit = c->cfg.up_limit_Bps;
     bool at_limit = limit && up_Bps >= limit - limit / 20;
-    uint32_t cap = slots_cap(&c->cfg);
 
-    c->slots = clamp(c->slots, c->cfg.slots_min, cap);
     if (c->trial > 0) {
         judge_trial(c, up_Bps);
         return;
     }
-    if (c->hold > 0) {
+    if (c->hold > 0)
         c->hold--;
-        return;
-    }
     if (busy < c->slots)
         return; /* not all are in use: nothing to learn */
-    if (c->slots > c->cfg.slots_min && each < (at_limit ? enough : enough / 4)) {
+    if (c->slots > c->cfg.slots_min && each < (at_limit ? enough : enough / 4) && c->hold == 0) {
         c->slots--;
         c->hold = TRIAL_RUNS;
-    } else if (c->slots < cap && wanting > c->slots && each >= enough && !at_limit) {
+        return;
+    }
+    if (c->slots >= c->cfg.slots_max || wanting <= c->slots || each < enough)
+        return;
+    if (c->slots < shares(up_Bps) && up_Bps / (c->slots + 1) >= enough) {
+        c->slots++;
+    } else if (!at_limit && c->hold == 0) {
         c->slots++;
         c->before_Bps = up_Bps;
         c->trial = TRIAL_RUNS;

@@ -229,6 +229,7 @@ static void close_piece(struct sp_picker *p, struct sp_open_piece *o)
     unlist(p, o);
     unlink_all(p, o);
     p->counts.open--;
+    assert(p->counts.open > 0 || (p->once == 0 && p->twice == 0 && p->counts.asked == 0));
     p->counts.open_bytes -= sp_picker_piece_len(p, o->piece);
     p->slots[o->slot] = NULL;
     p->slot_free[p->slot_free_count++] = o->slot;

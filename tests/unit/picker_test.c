@@ -235,6 +235,62 @@ TEST(picker_ties_and_first_pieces_are_random)
     }
 }
 
+/* Goal: until something is had the rarest is not rushed at.
+ * Method: one piece is rarer; it is taken at once only when four are had. */
+TEST(picker_first_pieces_are_not_the_rarest)
+{
+    struct fix f;
+    struct sp_block_ref out[4];
+    uint32_t rarest[2] = {0};
+
+    for (uint32_t seed = 0; seed < 200; seed++) {
+        up_whole(&f, 64, seed);
+        struct sp_bits all = bits_of(&f, 64, ""), less = bits_of(&f, 64, "");
+        sp_bits_fill(&all, true);
+        sp_bits_fill(&less, true);
+        sp_bits_del(&less, 9);
+        sp_picker_peer_bits(f.p, &all, 1);
+        sp_picker_peer_bits(f.p, &less, 1);
+        if (seed & 1)
+            have_some(&f);
+        pick(&f, 1, &all, 4, true, out);
+        rarest[seed & 1] += out[0].piece == 9;
+        sp_bits_done(&all, &f.mem);
+        sp_bits_done(&less, &f.mem);
+        down(&f);
+    }
+    CHECK_EQ(rarest[1], 100);
+    CHECK(rarest[0] < 12);
+}
+
+/* Goal: with many pieces and peers the order lags by a share of the peers only.
+ * Method: bitfields make one piece the rarest; it is taken once more than a
+ * sixteenth of the peers have come since the order was made. */
+TEST(picker_order_is_not_stale_for_long)
+{
+    enum { PIECES = 6000, MANY = 48, LATER = MANY / 16 + 2 };
+    struct fix f;
+    struct sp_block_ref out[4];
+
+    up_whole(&f, PIECES, 1);
+    have_some(&f);
+    struct sp_bits all = bits_of(&f, PIECES, ""), less = bits_of(&f, PIECES, "");
+    sp_bits_fill(&all, true);
+    sp_bits_fill(&less, true);
+    sp_bits_del(&less, 3000);
+    for (int i = 0; i < MANY; i++)
+        sp_picker_peer_bits(f.p, &all, 1);
+    CHECK_EQ(pick(&f, 1, &all, 4, true, out), 4);
+    CHECK(out[0].piece != 3000);
+    for (int i = 0; i < LATER; i++)
+        sp_picker_peer_bits(f.p, &less, 1);
+    CHECK_EQ(pick(&f, 1, &all, 4, true, out), 4);
+    CHECK_EQ(out[0].piece, 3000);
+    sp_bits_done(&all, &f.mem);
+    sp_bits_done(&less, &f.mem);
+    down(&f);
+}
+
 TEST(picker_priority_goes_before_rarity_and_before_open_pieces)
 {
     struct fix f;
@@ -323,6 +379,14 @@ TEST(picker_fast_peers_keep_pieces_slow_ones_share)
     CHECK_EQ(pick(&f, 6, NULL, 4, true, out), 4);
     CHECK_EQ(out[0].piece, first);
     CHECK_EQ(sp_picker_open(f.p, first)->owner, 6);
+
+    /* 2 is snubbed: others may join at once, its requests stay. */
+    sp_picker_disown(f.p, 2);
+    struct sp_block_ref rest[2] = {0};
+    CHECK_EQ(pick(&f, 7, NULL, 1, false, rest), 1);
+    CHECK_EQ(pick(&f, 7, NULL, 2, false, out), 2);
+    CHECK(rest[0].piece == shared || rest[0].piece == second);
+    CHECK(out[0].piece == second && sp_picker_open(f.p, second)->asked_count == 4);
     down(&f);
 }
 
@@ -530,6 +594,11 @@ TEST(picker_survives_each_failing_allocation)
             CHECK_EQ(sp_picker_avail(f.p, 0) <= 1, true);
             sp_picker_peer_bits(f.p, &b, -1);
             CHECK_EQ(sp_picker_avail(f.p, 0), 0);
+            if (f.torture.until_failure < 0) { /* failed: what was lost is counted again */
+                sp_picker_peer_bits(f.p, &b, 1);
+                CHECK_EQ(sp_picker_avail(f.p, 0), 1);
+                sp_picker_peer_bits(f.p, &b, -1);
+            }
             for (int i = 0; i < 2; i++) { /* memory is back: all is reachable */
                 n = pick(&f, 2, NULL, 400, true, out);
                 get_all(&f, 2, out, n);

@@ -191,8 +191,8 @@ TEST(pool_model)
     uint32_t count = 0, reserved = 0;
 
     CHECK_EQ(sp_pool_init(&pool, mem_of(&t), 5 * SP_SLAB_LEN), SP_OK);
-    for (int step = 0; step < 60000; step++) {
-        bool growing = step / 4000 % 2 == 0;
+    for (int step = 0; step < 120000; step++) {
+        bool growing = step / 10000 % 2 == 0;
         uint64_t what = sp_rng_below(&rng, 10);
         bool full = count + reserved == pool.block_max;
         if (what < (growing ? 5 : 2)) {
