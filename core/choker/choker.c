@@ -168,8 +168,8 @@ static bool turn_over(const struct order *o, const struct sp_choker_peer *p)
 }
 
 /* BEP-0003, not followed: "it uses its upload rate rather than its download
- * rate to decide who to unchoke" lets fast takers keep a seed to themselves.
- * Custom: seen in libtorrent: turns by bytes given, then the longest waiting. */
+ * rate to decide who to unchoke" lets fast takers keep a seed to themselves. */
+/* Custom: seen in libtorrent: turns by bytes given, then the longest waiting. */
 static struct rank seed_rank(const struct order *o, const struct sp_choker_peer *p)
 {
     if (!eligible(p))
@@ -224,7 +224,8 @@ static void sort(const struct order *o, struct sp_choker_peer *peers, uint32_t c
 
 /* ---- who ---- */
 
-/* The first slots of those who are interested.  BEP-0003: "Peers which have a
+/* Fills the slots of those who have earned them.  Gives how many are used. */
+/* BEP-0003: "Peers which have a
  * better upload rate but aren't interested get unchoked and if they become
  * interested the worst uploader gets choked." */
 static uint32_t fill_regular(const struct order *o, struct sp_choker_peer *peers, uint32_t count,
@@ -280,8 +281,8 @@ static uint32_t draw(struct sp_choker_peer *peers, uint32_t count, uint32_t slot
     return drawn;
 }
 
-/* BEP-0003: "Which peer is optimistically unchoked rotates every 30 seconds."
- * Holders keep their slot until then; slots that fell free are drawn at once,
+/* BEP-0003: "Which peer is optimistically unchoked rotates every 30 seconds." */
+/* Holders keep their slot until then; slots that fell free are drawn at once,
  * those that had one last come last. */
 static void fill_optimistic(struct sp_choker *c, struct sp_choker_peer *peers, uint32_t count,
                             uint32_t slots, sp_time_ns now, struct sp_rng *rng)

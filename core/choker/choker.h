@@ -14,7 +14,9 @@
 #include "core/base/rng.h"
 #include "spate/err.h"
 
-#define SP_CHOKER_PERIOD_NS     (10 * SP_SECOND_NS) /* between runs: no fibrillation */
+/* BEP-0003: "The currently deployed choking algorithm avoids fibrillation by only changing who's
+ * choked once every ten seconds." */
+#define SP_CHOKER_PERIOD_NS     (10 * SP_SECOND_NS) /* between runs */
 #define SP_CHOKER_OPTIMISTIC_NS (30 * SP_SECOND_NS) /* how long the optimistic slot stays */
 #define SP_CHOKER_NEW_NS        (60 * SP_SECOND_NS) /* connected less long: three times as likely */
 #define SP_CHOKER_SEED_MIN_NS   (60 * SP_SECOND_NS) /* a seed's turn lasts at least this long */

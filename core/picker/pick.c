@@ -104,9 +104,9 @@ static uint32_t random_index(const struct pick *c)
     return (uint32_t)sp_rng_below(c->p->cfg.rng, c->p->cfg.piece_count);
 }
 
-/* Any of this priority.  BEP-0003, not followed: it says "random order"; only
- * the first pieces are random (rare ones are slow to complete, and until
- * something is had nothing can be given), the others rarest first. */
+/* BEP-0003, not followed: "Downloaders generally download pieces in random order"; only the first
+ * pieces are random (rare ones are slow to complete, and until something is had nothing can be
+ * given), the others rarest first. */
 static uint32_t any(const struct pick *c, uint32_t prio, uint32_t a, uint32_t b)
 {
     if (!c->ask->have)

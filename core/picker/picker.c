@@ -5,11 +5,24 @@ static uint32_t last_len(const struct sp_picker *p)
     return (uint32_t)(p->cfg.total_len - (uint64_t)(p->cfg.piece_count - 1) * p->cfg.piece_len);
 }
 
+static uint64_t whole_len(const struct sp_picker *p)
+{
+    uint64_t sum = p->cfg.total_len;
+
+    if (p->cfg.len_of)
+        sum = 0;
+    for (uint32_t piece = 0; p->cfg.len_of && piece < p->cfg.piece_count; piece++)
+        sum += sp_picker_piece_len(p, piece);
+    return sum;
+}
+
 static enum sp_err check_cfg(const struct sp_picker_cfg *cfg)
 {
     if (cfg->piece_count == 0 || cfg->piece_count > SP_PICKER_PIECE_MAX || cfg->piece_len == 0 ||
-        cfg->piece_len > SP_PICKER_PIECE_LEN_MAX || cfg->total_len == 0)
+        cfg->piece_len > SP_PICKER_PIECE_LEN_MAX || (cfg->total_len == 0 && !cfg->len_of))
         return SP_EINVAL;
+    if (cfg->len_of)
+        return SP_OK;
     return (cfg->total_len - 1) / cfg->piece_len + 1 == cfg->piece_count ? SP_OK : SP_EINVAL;
 }
 
@@ -28,6 +41,7 @@ enum sp_err sp_picker_new(const struct sp_picker_cfg *cfg, struct sp_picker **re
         return SP_ENOMEM;
     }
     sp_bits_fill(&p->wanted, true);
+    p->counts.wanted_left_bytes = whole_len(p);
     *ret_picker = p;
     return SP_OK;
 }
@@ -62,6 +76,8 @@ uint32_t sp_picker_piece_count(const struct sp_picker *p)
 uint32_t sp_picker_piece_len(const struct sp_picker *p, uint32_t piece)
 {
     assert(piece < p->cfg.piece_count);
+    if (p->cfg.len_of)
+        return p->cfg.len_of(p->cfg.len_ctx, piece);
     return piece + 1 < p->cfg.piece_count ? p->cfg.piece_len : last_len(p);
 }
 
@@ -265,15 +281,37 @@ struct sp_open_piece *sp_picker_open_first(const struct sp_picker *p)
 
 /* ---- what we have and want ---- */
 
+static void set_bit(const struct sp_picker *p, struct sp_bits *bits, uint64_t *bytes,
+                    uint32_t piece, bool value)
+{
+    if (value && sp_bits_add(bits, piece))
+        *bytes += sp_picker_piece_len(p, piece);
+    else if (!value && sp_bits_del(bits, piece))
+        *bytes -= sp_picker_piece_len(p, piece);
+}
+
+static void set_had(struct sp_picker *p, uint32_t piece, bool had)
+{
+    set_bit(p, &p->have, &p->counts.have_bytes, piece, had);
+}
+
+/* Wanted is what has a priority and is not had. */
+static void set_wanted(struct sp_picker *p, uint32_t piece)
+{
+    bool wanted = sp_prio(p, piece) > 0 && !sp_bits_get(&p->have, piece);
+
+    set_bit(p, &p->wanted, &p->counts.wanted_left_bytes, piece, wanted);
+}
+
 void sp_picker_set_have(struct sp_picker *p, uint32_t piece, bool have)
 {
     assert(piece < p->cfg.piece_count);
     if (sp_bits_get(&p->have, piece) == have)
         return;
     if (!have) {
-        sp_bits_del(&p->have, piece);
+        set_had(p, piece, false);
+        set_wanted(p, piece);
         if (sp_prio(p, piece) > 0) {
-            sp_bits_add(&p->wanted, piece);
             sp_order_churn(p);
             sp_order_add(p, piece);
         }
@@ -287,8 +325,8 @@ void sp_picker_set_have(struct sp_picker *p, uint32_t piece, bool have)
         sp_order_churn(p);
         sp_order_remove(p, piece);
     }
-    sp_bits_add(&p->have, piece);
-    sp_bits_del(&p->wanted, piece);
+    set_had(p, piece, true);
+    set_wanted(p, piece);
     rest(p);
 }
 
@@ -310,10 +348,7 @@ enum sp_err sp_picker_set_priority(struct sp_picker *p, uint32_t piece, uint8_t 
     if (idle && p->prio[piece] > 0)
         sp_order_remove(p, piece);
     p->prio[piece] = prio;
-    if (prio > 0 && !had)
-        sp_bits_add(&p->wanted, piece);
-    else
-        sp_bits_del(&p->wanted, piece);
+    set_wanted(p, piece);
     if (idle && prio > 0)
         sp_order_add(p, piece);
     if (o)
@@ -358,23 +393,12 @@ enum sp_piece_state sp_picker_state(const struct sp_picker *p, uint32_t piece)
     return sp_bits_get(&p->have, piece) ? SP_PIECE_HAVE : SP_PIECE_IDLE;
 }
 
-static uint64_t bytes_of(const struct sp_picker *p, const struct sp_bits *bits)
-{
-    uint64_t bytes = (uint64_t)bits->set * p->cfg.piece_len;
-
-    if (sp_bits_get(bits, p->cfg.piece_count - 1))
-        bytes -= p->cfg.piece_len - last_len(p);
-    return bytes;
-}
-
 struct sp_picker_counts sp_picker_counts(const struct sp_picker *p)
 {
     struct sp_picker_counts c = p->counts;
 
     c.have = p->have.set;
     c.wanted_left = p->wanted.set;
-    c.have_bytes = bytes_of(p, &p->have);
-    c.wanted_left_bytes = bytes_of(p, &p->wanted);
     return c;
 }
 

@@ -92,6 +92,10 @@ struct sp_picker_cfg {
     uint32_t piece_count; /* 1 .. SP_PICKER_PIECE_MAX */
     uint32_t piece_len;   /* bytes, 1 .. SP_PICKER_PIECE_LEN_MAX */
     uint64_t total_len;   /* bytes; piece_count is total_len / piece_len rounded up */
+    /* Optional, where not only the last piece may be short (BEP-0052: a file's last piece ends with
+     * the file): the length of a piece, 1 .. piece_len.  total_len is not looked at then. */
+    uint32_t (*len_of)(const void *ctx, uint32_t piece);
+    const void *len_ctx; /* kept */
 };
 
 struct sp_picker;
@@ -178,7 +182,9 @@ struct sp_pick {
     uint32_t count;          /* blocks wanted */
     uint64_t open_max_bytes; /* bytes of further pieces that may be opened (memory budget) */
     bool fast;               /* opens pieces of its own; else joins open pieces first */
-    bool endgame;            /* may ask for blocks asked of others, when nothing else is left */
+    /* May ask for blocks asked of others, when nothing else is left.  With few at a time, and only
+     * when nothing of the peer is outstanding, little comes twice. */
+    bool endgame;
 };
 
 /* Fills out (room for ask->count) and marks the blocks as asked; gives how

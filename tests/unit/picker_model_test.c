@@ -392,7 +392,8 @@ static void run(uint64_t seed, int steps)
     m.rng = sp_rng_of(seed);
     m.dice = sp_rng_of(~seed);
     m.mem = (struct sp_mem){torture_alloc, torture_free, &m.torture};
-    struct sp_picker_cfg cfg = {&m.mem, &m.rng, PIECES, PIECE, (PIECES - 1) * PIECE + LAST};
+    struct sp_picker_cfg cfg = {&m.mem, &m.rng, PIECES, PIECE, (PIECES - 1) * PIECE + LAST,
+                                NULL,   NULL};
     CHECK_EQ(sp_picker_new(&cfg, &m.p), SP_OK);
     memset(m.prio, SP_PICKER_PRIO_DEFAULT, sizeof(m.prio));
     for (uint32_t i = 0; i < PEERS; i++)
@@ -474,7 +475,7 @@ TEST(picker_scales)
     struct torture torture = {.until_failure = -1};
     struct sp_mem mem = {torture_alloc, torture_free, &torture};
     struct sp_rng rng = sp_rng_of(1), chance = sp_rng_of(2);
-    struct sp_picker_cfg cfg = {&mem, &rng, MANY, 1 << 18, (uint64_t)MANY << 18};
+    struct sp_picker_cfg cfg = {&mem, &rng, MANY, 1 << 18, (uint64_t)MANY << 18, NULL, NULL};
     struct sp_bits bits[KINDS], few;
     struct sp_block_ref out[32];
     static uint32_t next_peer;

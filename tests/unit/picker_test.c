@@ -17,7 +17,7 @@ static void up(struct fix *f, uint32_t pieces, uint64_t total, uint64_t seed)
 {
     *f = (struct fix){.torture = {.until_failure = -1}, .rng = sp_rng_of(seed)};
     f->mem = (struct sp_mem){torture_alloc, torture_free, &f->torture};
-    struct sp_picker_cfg cfg = {&f->mem, &f->rng, pieces, PIECE, total};
+    struct sp_picker_cfg cfg = {&f->mem, &f->rng, pieces, PIECE, total, NULL, NULL};
     CHECK_EQ(sp_picker_new(&cfg, &f->p), SP_OK);
 }
 
@@ -93,8 +93,8 @@ TEST(picker_shapes)
     for (size_t i = 0; i < SP_COUNT(shapes); i++) {
         struct fix f = {.torture = {.until_failure = -1}};
         f.mem = (struct sp_mem){torture_alloc, torture_free, &f.torture};
-        struct sp_picker_cfg cfg = {&f.mem, &f.rng, shapes[i].pieces, shapes[i].piece_len,
-                                    shapes[i].total};
+        struct sp_picker_cfg cfg = {
+            &f.mem, &f.rng, shapes[i].pieces, shapes[i].piece_len, shapes[i].total, NULL, NULL};
         enum sp_err err = sp_picker_new(&cfg, &f.p);
         CHECK_EQ(err, shapes[i].err);
         if (err == SP_OK) {
@@ -111,6 +111,38 @@ TEST(picker_shapes)
         sp_picker_free(f.p);
         CHECK_EQ(f.torture.live, 0);
     }
+}
+
+static uint32_t by_file(const void *ctx, uint32_t piece)
+{
+    return ((const uint32_t *)ctx)[piece];
+}
+
+TEST(picker_short_pieces_in_the_middle)
+{
+    static const uint32_t lens[] = {PIECE, 1, SP_BLOCK_LEN + 1, PIECE, 77};
+    struct fix f = {.torture = {.until_failure = -1}, .rng = sp_rng_of(1)};
+    struct sp_block_ref out[16];
+    f.mem = (struct sp_mem){torture_alloc, torture_free, &f.torture};
+    struct sp_picker_cfg cfg = {.mem = &f.mem,
+                                .rng = &f.rng,
+                                .piece_count = 5,
+                                .piece_len = PIECE,
+                                .len_of = by_file,
+                                .len_ctx = lens};
+    CHECK_EQ(sp_picker_new(&cfg, &f.p), SP_OK);
+    CHECK_EQ(sp_picker_counts(f.p).wanted_left_bytes, 2 * PIECE + 1 + SP_BLOCK_LEN + 1 + 77);
+    CHECK_EQ(sp_picker_block_count(f.p, 2), 2);
+    CHECK_EQ(sp_picker_block_len(f.p, (struct sp_block_ref){2, 1}), 1);
+    CHECK(!sp_picker_has_block(f.p, (struct sp_block_ref){1, 1}));
+    CHECK_EQ(pick(&f, 1, NULL, 16, true, out), 4 + 1 + 2 + 4 + 1);
+    get_all(&f, 1, out, 12);
+    CHECK_EQ(sp_picker_counts(f.p).got_bytes, sp_picker_counts(f.p).open_bytes);
+    sp_picker_set_have(f.p, 2, true);
+    sp_picker_set_have(f.p, 4, true);
+    CHECK_EQ(sp_picker_counts(f.p).have_bytes, SP_BLOCK_LEN + 1 + 77);
+    CHECK_EQ(sp_picker_counts(f.p).wanted_left_bytes, 2 * PIECE + 1);
+    down(&f);
 }
 
 TEST(picker_a_piece_from_idle_to_have)
@@ -578,7 +610,7 @@ TEST(picker_survives_each_failing_allocation)
         struct sp_bits b = {bytes, 100, 15};
         struct sp_block_ref out[400];
         f.mem = (struct sp_mem){torture_alloc, torture_free, &f.torture};
-        struct sp_picker_cfg cfg = {&f.mem, &f.rng, 100, PIECE, 100 * (uint64_t)PIECE};
+        struct sp_picker_cfg cfg = {&f.mem, &f.rng, 100, PIECE, 100 * (uint64_t)PIECE, NULL, NULL};
         if (sp_picker_new(&cfg, &f.p) == SP_OK) {
             sp_picker_peer_bits(f.p, &b, 1);
             uint32_t n = pick(&f, 1, &b, 20, true, out);
