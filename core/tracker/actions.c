@@ -161,12 +161,15 @@ static bool next_peers(struct sp_trackers *t, struct sp_tracker_action *ret)
 
 static bool next_external_ip(struct sp_trackers *t, struct sp_tracker_action *ret)
 {
-    if (sp_addr_eq(&t->external_ip, &t->external_told))
-        return false;
-    t->external_told = t->external_ip;
-    ret->kind = SP_TRACKER_EXTERNAL_IP;
-    ret->u.external_ip = t->external_ip;
-    return true;
+    for (int i = 0; i < 2; i++) {
+        if (sp_addr_eq(&t->external_ip[i], &t->external_told[i]))
+            continue;
+        t->external_told[i] = t->external_ip[i];
+        ret->kind = SP_TRACKER_EXTERNAL_IP;
+        ret->u.external_ip = t->external_ip[i];
+        return true;
+    }
+    return false;
 }
 
 static bool next_status(struct sp_trackers *t, struct sp_tracker_action *ret)

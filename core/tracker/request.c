@@ -412,7 +412,7 @@ static void take_reply(struct sp_trackers *t, struct leg *leg,
     sp_set_message(t, tk, reply->warning);
     keep_tracker_id(t, tk, reply->tracker_id);
     if (reply->external_ip.family != SP_FAMILY_NONE)
-        t->external_ip = reply->external_ip;
+        t->external_ip[reply->external_ip.family == SP_V6] = reply->external_ip;
     if (!r->answered) {
         r->answered = true;
         r->answer = (struct sp_announcer_answer){reply->interval_s, reply->min_interval_s};

@@ -223,8 +223,8 @@ struct sp_trackers {
     struct list changed;             /* of tracker.status */
     struct peers_node *handed_peers; /* freed by the next call of sp_trackers_next */
     char *handed_url;
-    struct sp_addr external_ip, external_told;
-    sp_time_ns now; /* of the last call that had one */
+    struct sp_addr external_ip[2], external_told[2]; /* v4, v6 */
+    sp_time_ns now;                                  /* of the last call that had one */
     struct sp_addr scratch[SP_TRACKER_PEERS_MAX];
 };
 

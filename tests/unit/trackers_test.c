@@ -532,6 +532,26 @@ TEST(unresolved_host_is_not_asked_for_again_at_once)
     finish(&l);
 }
 
+TEST(an_old_answer_is_not_taken_for_a_new_request)
+{
+    struct lab l;
+    begin(&l);
+    add(&l, 1, "http://t/announce");
+    sp_trackers_start(l.t, 1, l.now);
+    pull(&l);
+    uint32_t old = l.http[0].req;
+    sp_trackers_remove(l.t, 1);
+    pull(&l);
+    add(&l, 2, "http://t/announce");
+    sp_trackers_start(l.t, 2, l.now);
+    pull(&l);
+    CHECK(l.https == 1 && l.http[0].req != old);
+    reply(&l, old, OK_REPLY);
+    CHECK_EQ(info(&l, 2, 0).state, SP_TRACKER_ANNOUNCING);
+    CHECK_EQ(l.peers, 0);
+    finish(&l);
+}
+
 /* Whatever allocation fails, the set goes on, and all memory comes back. */
 TEST(each_allocation_fails_once)
 {
