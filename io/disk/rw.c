@@ -10,13 +10,15 @@
  * torrent of many files), the direct part goes through a bounce buffer: a copy
  * costs a twentieth of what the page cache does.
  */
-#include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "io/base/blocking.h"
 #include "io/disk/impl.h"
+
+enum { AHEAD = 256 << 10, AHEAD_ROTATIONAL = 1 << 20 };
 
 bool sp_disk_iov_covers(const struct sp_iov *iov, uint32_t count, uint64_t off, uint64_t total,
                         uint64_t *ret_len)
@@ -294,6 +296,31 @@ enum sp_err sp_disk_write_span(struct worker *w, struct sp_storage *st, uint64_t
     return err;
 }
 
+/* Who asks for a block asks for the rest of its piece next: the disk is told at once, so that it
+ * moves once a piece and the next blocks are found hot.  Never beyond the piece, whose neighbour
+ * may be about to be written past the cache. */
+static void read_ahead(struct worker *w, struct sp_storage *st, uint64_t off, uint64_t len)
+{
+    uint64_t window = w->lane->rotational ? AHEAD_ROTATIONAL : AHEAD;
+    uint64_t end = ((off + len - 1) / st->piece_len + 1) * st->piece_len, at, n;
+    struct open_file *f;
+    struct fault fault;
+
+    if (w->lane->in_memory || len >= window)
+        return;
+    if (end - off > window)
+        end = off + window;
+    if (end > st->total_len)
+        end = st->total_len;
+    uint32_t ix = next_span(st, off, end - off, &at, &n);
+    if (n <= len || (st->files[ix].flags & (FILE_PAD | FILE_IN_PARTS)) ||
+        sp_disk_fds_get(st, ix, false, &f, &fault) != SP_OK)
+        return;
+    sp_may_block("readahead");
+    (void)posix_fadvise(f->fd, (off_t)at, (off_t)n, POSIX_FADV_WILLNEED);
+    sp_disk_fds_put(f);
+}
+
 void sp_disk_run_read(struct worker *w, struct sp_disk_job *job)
 {
     struct iov_cur cur = {.iov = job->iov, .left = job->iov_count};
@@ -303,6 +330,8 @@ void sp_disk_run_read(struct worker *w, struct sp_disk_job *job)
         job->err = SP_EINVAL;
         return;
     }
+    if (len > 0)
+        read_ahead(w, job->st, job->off, len);
     enum sp_err err = sp_disk_read_span(job->st, job->off, &cur, len, &fault);
     if (err != SP_OK)
         sp_disk_fault_tell(&fault, err, job);

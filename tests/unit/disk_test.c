@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -1013,6 +1014,41 @@ TEST(disk_try_read_serves_what_is_hot)
     sp_disk_stats(m.disk, &s);
     CHECK_EQ(s.hot_bytes, 700000);
     free(b.room);
+    end(&m);
+}
+
+/* Is the page of the file in memory? */
+static bool is_resident(const char *path, size_t len, size_t off)
+{
+    SP_FD fd = open(path, O_RDONLY);
+    unsigned char in = 0;
+    uint8_t *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(map != MAP_FAILED && mincore(map + off / 4096 * 4096, 1, &in) == 0);
+    munmap(map, len);
+    return in & 1;
+}
+
+/* Goal: one cold block brings the rest of its piece, and nothing of the next.  Method: look into
+ * the page cache. */
+TEST(disk_reads_ahead_to_the_end_of_the_piece)
+{
+    struct model m;
+    enum { PIECE = 128 << 10, LEN = 8 * PIECE };
+    begin(&m, PIECE, "ahead");
+    add_file(&m, "f", LEN, false);
+    ready(&m, NULL, (struct sp_storage_cfg){0});
+    CHECK_EQ(op(&m, SP_DISK_OPEN), SP_OK);
+    CHECK_EQ(write_at(&m, 0, m.len), SP_OK);
+    drop_cache(&m);
+    if (!is_resident(at(&m, "f"), LEN, 5 * PIECE)) { /* else a tmpfs, or a cache that stays */
+        CHECK(reads_back(&m, 2 * PIECE + 16384, 16384));
+        bool there = false;
+        for (int i = 0; i < 5000 && !there; i++, usleep(1000))
+            there = is_resident(at(&m, "f"), LEN, 3 * PIECE - 1);
+        CHECK(there);
+        CHECK(!is_resident(at(&m, "f"), LEN, 3 * PIECE));
+        CHECK(!is_resident(at(&m, "f"), LEN, 2 * PIECE - 1));
+    }
     end(&m);
 }
 
