@@ -225,8 +225,8 @@ static enum sp_err enter(struct sp_session *s, uint32_t ix, struct sp_torrent *t
     return err;
 }
 
-enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id,
-                           const struct sp_session_add *add, sp_time_ns now)
+enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id, const struct sp_session_add *add,
+                           sp_time_ns now)
 {
     struct sp_torrent *t = NULL;
     uint32_t ix = 0;
@@ -341,8 +341,7 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
     sp_bucket_init(&t->up, up_Bps, now);
 }
 
-void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps,
-                           sp_time_ns now)
+void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps, sp_time_ns now)
 {
     sp_bucket_init(&s->hub.down, down_Bps, now);
     sp_bucket_init(&s->hub.up, up_Bps, now);

@@ -42,14 +42,14 @@ struct sp_session_cfg {
     uint64_t seed;                  /* of all randomness */
     uint8_t secret[16];             /* keys tables and fingerprints; not guessable by peers */
     uint8_t peer_id[SP_PEER_ID_LEN];
-    const char *client_name;        /* "Spate 0.1.0": v of BEP-0010; copied */
-    uint16_t listen_port;           /* 0: none */
-    uint64_t memory_bytes;          /* block budget */
-    uint64_t down_Bps, up_Bps;      /* 0: no limit */
+    const char *client_name;   /* "Spate 0.1.0": v of BEP-0010; copied */
+    uint16_t listen_port;      /* 0: none */
+    uint64_t memory_bytes;     /* block budget */
+    uint64_t down_Bps, up_Bps; /* 0: no limit */
     uint32_t conn_max, torrent_conn_max, half_open_max;
-    uint32_t upload_slots_max;      /* 0: by capacity */
-    bool allow_local_peers;         /* peers from trackers may be private or loopback */
-    bool want_prints;               /* unused unless a piece failed; for tests: always */
+    uint32_t upload_slots_max; /* 0: by capacity */
+    bool allow_local_peers;    /* peers from trackers may be private or loopback */
+    bool want_prints;          /* unused unless a piece failed; for tests: always */
 };
 
 SP_MUST_USE enum sp_err sp_session_new(const struct sp_session_cfg *cfg, sp_time_ns now,
@@ -60,14 +60,14 @@ void sp_session_free(struct sp_session *s);
 /* --- torrents ------------------------------------------------------------- */
 
 struct sp_session_add {
-    const struct sp_metainfo *metainfo; /* borrowed until the torrent is removed */
-    const uint8_t *priorities;          /* per file, NULL: all normal; copied */
+    const struct sp_metainfo *metainfo;    /* borrowed until the torrent is removed */
+    const uint8_t *priorities;             /* per file, NULL: all normal; copied */
     const struct sp_tracker_url *trackers; /* all of them, the torrent's own included; copied */
     uint32_t tracker_count;
     uint64_t down_Bps, up_Bps;
     bool sequential;
     bool paused;
-    bool local_peers; /* for this torrent, as allow_local_peers */
+    bool local_peers;                          /* for this torrent, as allow_local_peers */
     uint64_t downloaded_bytes, uploaded_bytes; /* so far, from saved state */
 };
 
@@ -100,7 +100,7 @@ void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_
                            sp_time_ns now);
 
 enum sp_peer_source {
-    SP_PEER_USER = 1,    /* named by the user: any address */
+    SP_PEER_USER = 1, /* named by the user: any address */
     SP_PEER_TRACKER = 2,
     SP_PEER_INCOMING = 4,
 };

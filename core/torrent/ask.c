@@ -136,8 +136,8 @@ static uint32_t pick(struct sp_conn *c, uint32_t count, bool endgame, struct sp_
 {
     struct sp_torrent *t = c->t;
     struct sp_hub *h = c->h;
-    uint64_t room = h->open_max_bytes > h->committed_bytes ? h->open_max_bytes - h->committed_bytes
-                                                           : 0;
+    uint64_t room =
+        h->open_max_bytes > h->committed_bytes ? h->open_max_bytes - h->committed_bytes : 0;
     uint64_t pieces = room / t->piece_room;
     if (pieces == 0 && h->committed_bytes == 0)
         pieces = 1;

@@ -38,24 +38,24 @@ struct sp_hub {
     uint32_t sending_count;  /* connections that have requests to answer */
 
     struct sp_bucket down, up;
-    struct sp_timer throttle_timer; /* wakes the two lists below */
+    struct sp_timer throttle_timer;          /* wakes the two lists below */
     struct sp_list down_waiting, up_waiting; /* conn.down_link, up_link: read, send again later */
 
     /* Effects by kind, in the order of sp_session_next. */
-    struct sp_list closing;    /* conn.effect_link: dead, not yet pulled */
-    struct sp_queue events;    /* struct sp_client_event */
+    struct sp_list closing; /* conn.effect_link: dead, not yet pulled */
+    struct sp_queue events; /* struct sp_client_event */
     struct sp_work *jobs_first, **jobs_last;
-    struct sp_list dialing;    /* conn.effect_link */
-    struct sp_list receiving;  /* conn.effect_link */
-    struct sp_list sending;    /* conn.send_link */
-    struct sp_list starved;    /* conn.starved_link: would ask, memory was short */
+    struct sp_list dialing;   /* conn.effect_link */
+    struct sp_list receiving; /* conn.effect_link */
+    struct sp_list sending;   /* conn.send_link */
+    struct sp_list starved;   /* conn.starved_link: would ask, memory was short */
 
     struct sp_iov room[SP_CONN_IOV_MAX]; /* what sp_conn_recv_room last gave, for whom */
     uint32_t room_count;
     struct sp_conn *room_conn;
     uint8_t heads[16 * SP_CONN_IOV_MAX]; /* where predicted message heads are received */
     uint8_t *scratch;                    /* SCRATCH_LEN: bytes without a better place */
-    uint8_t *spill;                      /* SP_CONN_RECV_MAX + SCRATCH_LEN: a wrong prediction's bytes */
+    uint8_t *spill; /* SP_CONN_RECV_MAX + SCRATCH_LEN: a wrong prediction's bytes */
     struct sp_rate down_rate, up_rate;
 };
 

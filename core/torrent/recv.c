@@ -75,8 +75,8 @@ uint32_t sp_conn_recv_room(struct sp_conn *c, struct sp_iov iov[SP_CONN_IOV_MAX]
         add_room(h, h->scratch, left < SP_HUB_SCRATCH_LEN ? left : SP_HUB_SCRATCH_LEN, &total);
     } else {
         if (left) {
-            uint32_t len = sp_picker_block_len(
-                c->t->picker, (struct sp_block_ref){c->cur.piece, c->cur.block});
+            uint32_t len = sp_picker_block_len(c->t->picker,
+                                               (struct sp_block_ref){c->cur.piece, c->cur.block});
             add_room(h, c->cur.data + (len - left), left, &total);
         }
         predict(c, limit, &total);

@@ -50,8 +50,7 @@ static bool is_granted(const struct sp_conn *c, uint32_t piece)
     return false;
 }
 
-void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len,
-                      sp_time_ns now)
+void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
     bool before = is_sending(c);

@@ -19,14 +19,14 @@
 #include "core/wire/wire.h"
 
 enum {
-    ASK_MAX_SILENT = 512,  /* of a peer that tells no reqq */
-    ASK_MAX = 2048,        /* of any peer */
+    ASK_MAX_SILENT = 512, /* of a peer that tells no reqq */
+    ASK_MAX = 2048,       /* of any peer */
     ASK_MIN = 4,
-    REQUEST_MAX = 2000,    /* a peer's requests we keep: our reqq */
-    READ_MAX = 64,         /* blocks of one READ job */
+    REQUEST_MAX = 2000,            /* a peer's requests we keep: our reqq */
+    READ_MAX = 64,                 /* blocks of one READ job */
     SEND_READY_BYTES = 512 * 1024, /* per connection, read ahead of the socket */
-    OUT_MAX = 1024 * 1024, /* control bytes waiting for a peer that does not read */
-    FAST_SET_MAX = 10,     /* BEP-0006: k */
+    OUT_MAX = 1024 * 1024,         /* control bytes waiting for a peer that does not read */
+    FAST_SET_MAX = 10,             /* BEP-0006: k */
     SUGGEST_MAX = 16,
     CONN_SLOT_BITS = 12, /* connections of a torrent: below 4096 */
     GONE_KEPT = 128,
@@ -79,10 +79,10 @@ struct sp_conn {
     struct sp_hub *h;
     void *user;
     struct sp_addr addr;
-    uint32_t slot; /* index in t->conns */
-    uint32_t peer; /* the picker's number for it: never used twice in a row for a slot */
+    uint32_t slot;      /* index in t->conns */
+    uint32_t peer;      /* the picker's number for it: never used twice in a row for a slot */
     uint64_t blame_key; /* by address, not by connection: a reconnect washes nothing off */
-    uint8_t state; /* enum sp_conn_state */
+    uint8_t state;      /* enum sp_conn_state */
 
     bool incoming, named_by_user;
     bool am_choking, am_interested, peer_choking, peer_interested;
@@ -92,10 +92,10 @@ struct sp_conn {
     struct sp_link effect_link, send_link, starved_link, down_link, up_link;
 
     struct sp_wire wire;
-    uint32_t msg_bytes;  /* of an unfinished message, taken by the wire so far */
-    struct sp_buf out;   /* control messages */
+    uint32_t msg_bytes; /* of an unfinished message, taken by the wire so far */
+    struct sp_buf out;  /* control messages */
 
-    struct sp_bits have; /* without storage while have_all, or before anything is known */
+    struct sp_bits have;  /* without storage while have_all, or before anything is known */
     uint32_t interesting; /* pieces it has that we want */
     uint32_t allowed[FAST_SET_MAX], suggested[SUGGEST_MAX];
     uint32_t granted[FAST_SET_MAX]; /* pieces we serve it while it is choked */
@@ -107,9 +107,9 @@ struct sp_conn {
     uint64_t window_bytes; /* received since window_at */
     sp_time_ns window_at, rtt_ns, rtt_at, last_block_at;
     uint64_t fetch_Bps; /* smoothed, of the last windows */
-    struct sp_ask cur;    /* the block being received, taken out of asks */
-    bool has_cur;         /* false inside a block: nobody asked, its bytes go nowhere */
-    bool idle_pick;       /* the last pick found nothing */
+    struct sp_ask cur;  /* the block being received, taken out of asks */
+    bool has_cur;       /* false inside a block: nobody asked, its bytes go nowhere */
+    bool idle_pick;     /* the last pick found nothing */
 
     /* serve.c */
     struct sp_queue wants;  /* struct sp_want */
@@ -143,13 +143,13 @@ struct sp_gone {
 /* A job of ours on its way. */
 struct sp_work {
     struct sp_job job;
-    struct sp_work *next;  /* in the hub's queue, or t->stuck */
-    struct sp_torrent *t;  /* NULL: removed meanwhile */
-    struct sp_conn *c;     /* READ: NULL when it went */
+    struct sp_work *next; /* in the hub's queue, or t->stuck */
+    struct sp_torrent *t; /* NULL: removed meanwhile */
+    struct sp_conn *c;    /* READ: NULL when it went */
     uint32_t piece;
     struct sp_want *wants; /* READ: want_count requests it answers, in order */
     uint32_t want_count;
-    uint64_t *from;        /* HASH, WRITE: who sent each block, as the blame key of its address */
+    uint64_t *from; /* HASH, WRITE: who sent each block, as the blame key of its address */
 };
 
 struct sp_torrent {
@@ -165,12 +165,12 @@ struct sp_torrent {
     bool paused, completed, local_peers, was_complete_at_start, announcing;
     enum sp_err err;
     char error[SP_CLIENT_TEXT_LEN];
-    sp_time_ns retry_at; /* ERROR of the disk: try the stuck writes again */
+    sp_time_ns retry_at;   /* ERROR of the disk: try the stuck writes again */
     struct sp_work *stuck; /* writes that failed, in order */
 
     struct sp_torrent *next_leaving; /* session.c: removed, jobs still out */
 
-    struct sp_conn **conns; /* conn_cap slots, NULL: free */
+    struct sp_conn **conns;                  /* conn_cap slots, NULL: free */
     uint32_t conn_cap, conn_count, conn_top; /* slots at and above conn_top are free */
 
     uint32_t peer_serial;
@@ -190,9 +190,9 @@ struct sp_torrent {
     struct sp_rate down_rate, up_rate;
     uint64_t downloaded, uploaded, wasted, corrupt; /* payload bytes, ever */
     uint32_t jobs_out;
-    uint32_t serving;        /* connections that we unchoke and that are interested */
+    uint32_t serving;         /* connections that we unchoke and that are interested */
     uint64_t committed_bytes; /* its share of the hub's */
-    uint32_t piece_room;     /* memory of one piece: its length in whole blocks */
+    uint32_t piece_room;      /* memory of one piece: its length in whole blocks */
     sp_time_ns active_ns, seeding_ns, counted_at;
     uint32_t tracker_seeds, tracker_leechers;
 };
@@ -214,7 +214,8 @@ uint64_t sp_torrent_left(const struct sp_torrent *t);
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
-void sp_swarm_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why, sp_time_ns now);
+void sp_swarm_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why,
+                  sp_time_ns now);
 bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr);
 void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now);
 
@@ -236,9 +237,10 @@ void sp_ask_more(struct sp_conn *c, sp_time_ns now);
 void sp_ask_drop_all(struct sp_conn *c);
 void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now);
 void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len);
-void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now); /* the block of sp_ask_begin is whole */
-void sp_ask_commit(struct sp_torrent *t); /* after pieces were opened or closed */
-void sp_ask_wake(struct sp_hub *h, sp_time_ns now);   /* memory came back */
+void sp_ask_end(struct sp_conn *c, uint32_t len,
+                sp_time_ns now);                    /* the block of sp_ask_begin is whole */
+void sp_ask_commit(struct sp_torrent *t);           /* after pieces were opened or closed */
+void sp_ask_wake(struct sp_hub *h, sp_time_ns now); /* memory came back */
 void sp_ask_tick(struct sp_conn *c, sp_time_ns now);
 
 /* store.c */

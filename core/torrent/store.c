@@ -117,8 +117,8 @@ static void failed(struct sp_work *w, sp_time_ns now)
     t->wasted += len;
     t->corrupt += len;
     sp_picker_failed(t->picker, w->piece, true);
-    bool certain = sp_blame_failed(&t->blame, w->piece, w->job.prints, w->from, w->job.iov_count,
-                                   &guilty);
+    bool certain =
+        sp_blame_failed(&t->blame, w->piece, w->job.prints, w->from, w->job.iov_count, &guilty);
     if (certain)
         ban_key(t, guilty, now);
     for (uint32_t i = 0; i < w->job.iov_count; i++) {

@@ -18,8 +18,8 @@ static bool is_addr(const void *owner, uint32_t ix, const void *key)
 
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr)
 {
-    uint32_t ix = sp_map_find(&t->cand_map, sp_addr_hash(&t->h->key, addr), addr, is_addr,
-                              t->cands);
+    uint32_t ix =
+        sp_map_find(&t->cand_map, sp_addr_hash(&t->h->key, addr), addr, is_addr, t->cands);
     return ix == SP_MAP_NONE ? NULL : &t->cands[ix];
 }
 
@@ -223,7 +223,7 @@ void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
     else if (a->fails < UINT8_MAX)
         a->fails++;
     uint32_t shift = a->fails < 6 ? a->fails : 6;
-    sp_time_ns wait = c->named_by_user ? RETRY_FIRST_NS / 10 << (shift < 4 ? shift : 4)
-                                       : RETRY_FIRST_NS << shift;
+    sp_time_ns wait =
+        c->named_by_user ? RETRY_FIRST_NS / 10 << (shift < 4 ? shift : 4) : RETRY_FIRST_NS << shift;
     a->retry_at = now + wait + sp_rng_below(&t->h->rng, wait / 4 + 1);
 }

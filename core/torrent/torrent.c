@@ -61,8 +61,9 @@ enum sp_err sp_torrent_select(struct sp_torrent *t, const uint8_t *priorities, s
         struct sp_conn *c = t->conns[i];
         if (!c)
             continue;
-        c->interesting = sp_picker_interesting(
-            t->picker, c->have_all ? NULL : c->have.bytes ? &c->have : NULL);
+        c->interesting = sp_picker_interesting(t->picker, c->have_all     ? NULL
+                                                          : c->have.bytes ? &c->have
+                                                                          : NULL);
         if (!c->have_all && !c->have.bytes)
             c->interesting = 0;
         sp_conn_update_interest(c, now);

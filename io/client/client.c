@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,8 +156,8 @@ static void publish_trackers(struct sp_reactor *r, struct sp_held *h)
 {
     struct sp_tracker_info infos[TRACKERS_SHOWN_MAX];
     sp_time_ns now = sp_reactor_now(r);
-    uint32_t n = sp_trackers_info(sp_session_trackers(r->session), h->id, infos,
-                                  TRACKERS_SHOWN_MAX);
+    uint32_t n =
+        sp_trackers_info(sp_session_trackers(r->session), h->id, infos, TRACKERS_SHOWN_MAX);
     if (n > TRACKERS_SHOWN_MAX)
         n = TRACKERS_SHOWN_MAX;
     if (n && !h->trackers_out)
@@ -171,9 +172,10 @@ static void publish_trackers(struct sp_reactor *r, struct sp_held *h)
         to->seeds = from->seeds;
         to->leechers = from->leechers;
         to->peers = from->peers_got;
-        to->next_announce_s = from->next_announce_at == SP_TIME_NEVER || from->next_announce_at < now
-                                  ? 0
-                                  : (uint32_t)((from->next_announce_at - now) / SP_SECOND_NS);
+        to->next_announce_s =
+            from->next_announce_at == SP_TIME_NEVER || from->next_announce_at < now
+                ? 0
+                : (uint32_t)((from->next_announce_at - now) / SP_SECOND_NS);
     }
     h->trackers_out_count = h->trackers_out ? n : 0;
 }
@@ -218,10 +220,14 @@ static void on_publish(void *ctx, struct sp_reactor *r)
 
 /* ---- starting ---- */
 
-static enum sp_err say(struct sp_diag *diag, enum sp_err err, const char *format, const char *what)
+SP_PRINTF(3, 4)
+static enum sp_err say(struct sp_diag *diag, enum sp_err err, const char *format, ...)
 {
     char text[sizeof(diag->text)];
-    snprintf(text, sizeof(text), format, what);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
     return sp_diag_set(diag, err, 0, text);
 }
 
@@ -295,11 +301,8 @@ static enum sp_err listen_as_told(struct sp_client *c, struct listen_fds *l, str
         struct sp_addr a;
         if (!parse_listen(c->cfg.listen[i], &a))
             return say(diag, SP_EINVAL, "listen: '%s' is not ADDRESS:PORT", c->cfg.listen[i]);
-        if (sp_tcp_port_is_taken(&a) || !listen_on(c, l, &a)) {
-            char text[96];
-            snprintf(text, sizeof(text), "%s: %s", c->cfg.listen[i], strerror(errno));
-            return say(diag, SP_ENET, "cannot listen on %s", text);
-        }
+        if (sp_tcp_port_is_taken(&a) || !listen_on(c, l, &a))
+            return say(diag, SP_ENET, "cannot listen on %s: %s", c->cfg.listen[i], strerror(errno));
         if (!c->port)
             c->port = a.port;
     }
@@ -371,9 +374,8 @@ static enum sp_err start_reactors(struct sp_client *c, const struct listen_fds *
         .upload_slots_max = c->cfg.upload_slots_max,
         .allow_local_peers = c->cfg.allow_local_peers,
     };
-    struct sp_http_cfg hc = {.user_agent = c->user_agent,
-                             .ca_file = c->cfg.ca_file,
-                             .interface = c->cfg.interface};
+    struct sp_http_cfg hc = {
+        .user_agent = c->user_agent, .ca_file = c->cfg.ca_file, .interface = c->cfg.interface};
     if (!seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
         return say(diag, SP_EIO, "no randomness: %s", strerror(errno));
     struct sp_rng rng = sp_rng_of(seed);

@@ -15,7 +15,7 @@ enum { PIECE_LEN_MIN = 16 << 10, PIECE_LEN_AUTO_MAX = 16 << 20, PIECE_LEN_MAX = 
 static enum sp_err fail(struct sp_diag *diag, enum sp_err err, const char *what, const char *why)
 {
     char text[sizeof(diag->text)];
-    snprintf(text, sizeof(text), "%s: %s", what, why);
+    snprintf(text, sizeof(text), "%.100s: %.56s", what, why);
     return sp_diag_set(diag, err, 0, text);
 }
 
@@ -187,8 +187,8 @@ static enum sp_err write_down(const struct sp_create_cfg *cfg, const struct sp_t
     if (!files)
         return fail(diag, SP_ENOMEM, "create", "out of memory");
     for (uint32_t i = 0; i < t->count; i++) {
-        files[i].path = (struct sp_slice){(const uint8_t *)t->files[i].path,
-                                          strlen(t->files[i].path)};
+        files[i].path =
+            (struct sp_slice){(const uint8_t *)t->files[i].path, strlen(t->files[i].path)};
         files[i].length = t->files[i].len;
     }
     struct sp_metainfo_spec spec = {

@@ -64,12 +64,11 @@ static enum sp_err run(const struct sp_reading_cfg *cfg, struct sp_disk *d, stru
 
 static enum sp_err fail(struct sp_diag *diag, const struct waiter *w)
 {
-    return sp_diag_set(diag, w->job.err, 0,
-                       w->job.why[0] ? w->job.why : sp_err_text(w->job.err));
+    return sp_diag_set(diag, w->job.err, 0, w->job.why[0] ? w->job.why : sp_err_text(w->job.err));
 }
 
-static enum sp_err check(const struct sp_reading_cfg *cfg, struct sp_disk *d,
-                         struct sp_storage *st, struct waiter *w, struct sp_diag *diag)
+static enum sp_err check(const struct sp_reading_cfg *cfg, struct sp_disk *d, struct sp_storage *st,
+                         struct waiter *w, struct sp_diag *diag)
 {
     w->job = (struct sp_disk_job){.op = SP_DISK_OPEN, .st = st, .stats = cfg->ret_stats};
     if (run(cfg, d, w, false) != SP_OK)

@@ -13,10 +13,10 @@ struct sp_reading_cfg {
     uint32_t piece_len;
     uint64_t total_len;
     uint32_t piece_count;
-    uint32_t threads;          /* 0: one per core */
-    const uint8_t *want;       /* piece_count hashes to compare with, or NULL */
-    uint8_t *ret_digests;      /* piece_count * SP_SHA1_LEN, or NULL */
-    uint8_t *ret_state;        /* piece_count of enum sp_check_state, zeroed */
+    uint32_t threads;               /* 0: one per core */
+    const uint8_t *want;            /* piece_count hashes to compare with, or NULL */
+    uint8_t *ret_digests;           /* piece_count * SP_SHA1_LEN, or NULL */
+    uint8_t *ret_state;             /* piece_count of enum sp_check_state, zeroed */
     struct sp_disk_stat *ret_stats; /* file_count, or NULL */
     sp_progress *progress;
     void *ctx;

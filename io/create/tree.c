@@ -15,7 +15,7 @@ enum { FILES_MAX = 1000000, DEPTH_MAX = 64 };
 static enum sp_err fail(struct sp_diag *diag, enum sp_err err, const char *path, const char *why)
 {
     char text[sizeof(diag->text)];
-    snprintf(text, sizeof(text), "%s: %s", path, why);
+    snprintf(text, sizeof(text), "%.100s: %.56s", path, why);
     return sp_diag_set(diag, err, 0, text);
 }
 

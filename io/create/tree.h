@@ -10,10 +10,10 @@ struct sp_tree_file {
 };
 
 struct sp_tree {
-    char *parent; /* directory that name lies in */
+    char *parent;  /* directory that name lies in */
     char *name;    /* base name of the path given */
     char *on_disk; /* the same with symlinks resolved */
-    bool single;  /* the path is a file */
+    bool single;   /* the path is a file */
     struct sp_tree_file *files;
     uint32_t count, cap;
     uint64_t total;

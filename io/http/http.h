@@ -25,11 +25,11 @@ struct sp_http_cfg {
 };
 
 struct sp_http_get {
-    const char *url;        /* copied */
-    uint32_t timeout_ms;    /* of the whole transfer */
-    size_t body_max;        /* bytes */
-    uint8_t family;         /* 4, 6 or 0: either */
-    bool allow_local;       /* the user named this address */
+    const char *url;     /* copied */
+    uint32_t timeout_ms; /* of the whole transfer */
+    size_t body_max;     /* bytes */
+    uint8_t family;      /* 4, 6 or 0: either */
+    bool allow_local;    /* the user named this address */
     void (*done)(void *ctx, uint32_t id, const struct sp_http_result *result);
     void *ctx;
 };

@@ -97,8 +97,8 @@ static void cancel(struct sp_reactor *r, uint32_t req)
 struct lookup {
     uv_getaddrinfo_t uv;
     struct sp_reactor *r;
-    uint32_t req;           /* of a tracker; 0: of a peer */
-    sp_torrent_id torrent;  /* of a peer */
+    uint32_t req;          /* of a tracker; 0: of a peer */
+    sp_torrent_id torrent; /* of a peer */
     uint16_t port;
     bool named_by_user;
 };
@@ -170,15 +170,14 @@ void sp_resolve_peer(struct sp_reactor *r, sp_torrent_id id, const char *host_po
         return; /* sp_client_add has refused it with a message */
     memcpy(host, host_port, n);
     host[n] = '\0';
-    (void)look_up(
-        r, (struct lookup){.torrent = id, .port = (uint16_t)port, .named_by_user = true}, host);
+    (void)look_up(r, (struct lookup){.torrent = id, .port = (uint16_t)port, .named_by_user = true},
+                  host);
 }
 
 static void resolve(struct sp_reactor *r, const struct sp_tracker_action *a)
 {
-    struct lookup want = {.req = a->req,
-                          .port = a->u.resolve.port,
-                          .named_by_user = a->u.resolve.named_by_user};
+    struct lookup want = {
+        .req = a->req, .port = a->u.resolve.port, .named_by_user = a->u.resolve.named_by_user};
     if (!look_up(r, want, a->u.resolve.host))
         sp_trackers_resolved(sp_session_trackers(r->session), a->req, NULL, 0, NULL,
                              sp_reactor_now(r));
@@ -195,8 +194,8 @@ static void on_datagram(struct sp_watch *w, int events, int status)
     for (int i = 0; status >= 0 && i < 64; i++) {
         struct sockaddr_storage ss;
         socklen_t len = sizeof(ss);
-        ssize_t n = recvfrom(w->fd, bytes, sizeof(bytes), MSG_DONTWAIT, (struct sockaddr *)&ss,
-                             &len);
+        ssize_t n =
+            recvfrom(w->fd, bytes, sizeof(bytes), MSG_DONTWAIT, (struct sockaddr *)&ss, &len);
         if (n < 0)
             return;
         struct sp_addr from = sp_addr_of_sockaddr(&ss);

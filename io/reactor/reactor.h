@@ -79,12 +79,12 @@ struct sp_held {
     bool loaded, removing, delete_data, recheck, stopping;
     bool has_disk_error;
     struct sp_disk_job close_job; /* at the very end, beside disk_job */
-    struct sp_bits have;      /* found by load and check, until told to the session */
+    struct sp_bits have;          /* found by load and check, until told to the session */
     struct sp_disk_stat *stats;
     uint8_t *check_state;
     uint32_t files_total;
-    struct sp_bits saving;    /* what the SAVE under way claims */
-    uint32_t saved_count;     /* pieces the last SAVE claimed */
+    struct sp_bits saving; /* what the SAVE under way claims */
+    uint32_t saved_count;  /* pieces the last SAVE claimed */
     uint64_t saved_uploaded;
     uint64_t durable_bytes, downloaded0, uploaded0, active0_ns, seeding0_ns;
     sp_time_ns next_save_at;
@@ -107,10 +107,10 @@ struct sp_reactor {
     bool started;
     uv_loop_t loop;
     uv_async_t wake;
-    uv_timer_t timer;   /* the session's deadline */
+    uv_timer_t timer; /* the session's deadline */
     uv_timer_t publish;
-    uv_prepare_t turn;  /* effects are pulled before each sleep */
-    uv_idle_t again;    /* running while more effects wait than one turn takes */
+    uv_prepare_t turn; /* effects are pulled before each sleep */
+    uv_idle_t again;   /* running while more effects wait than one turn takes */
     struct sp_session *session;
     struct sp_http *http;
     struct sp_list held;

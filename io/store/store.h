@@ -19,7 +19,7 @@ struct sp_store_row {
     size_t have_len; /* bytes */
     uint64_t downloaded_bytes, uploaded_bytes;
     uint64_t active_ns, seeding_ns;
-    char *dir;       /* absolute path the data lies in */
+    char *dir;        /* absolute path the data lies in */
     int64_t saved_at; /* seconds since 1970 */
 };
 
