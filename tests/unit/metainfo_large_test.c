@@ -8,7 +8,7 @@
 #include "spate/bencode.h"
 #include "spate/metainfo.h"
 
-enum { SECONDS_MAX = 8 }; /* of CPU; a release build needs a fiftieth */
+enum { SECONDS_MAX = 8 }; /* of CPU; a release build needs less than one */
 
 struct meter {
     size_t now, peak;
