@@ -3,7 +3,6 @@ import json
 import os
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 
@@ -27,9 +26,9 @@ class Peer:
     stop_signal = signal.SIGTERM
     port = 6881
 
-    def __init__(self, world, up=0, down=0):
+    def __init__(self, world, up=0, down=0, host=None):
         self.world, self.up, self.down = world, up, down
-        self.host = world.host()
+        self.host = host or world.host()
         self.ip = self.host.ip
         self.home = world.folder('home-%s-%s' % (self.name, self.ip))
         self.log = os.path.join(self.home, 'log')
@@ -79,9 +78,12 @@ class Peer:
             self.host = None
 
     def cpu_seconds(self):
-        """User and system time so far."""
-        fields = open('/proc/%d/stat' % self.process.pid).read().rpartition(')')[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+        """Time on a processor so far, of all threads that live."""
+        folder, total = '/proc/%d/task' % self.process.pid, 0
+        for task in os.listdir(folder):
+            with open('%s/%s/schedstat' % (folder, task)) as file:
+                total += int(file.read().split()[0])
+        return total / 1e9
 
     def memory(self, key='VmHWM'):
         for line in open('/proc/%d/status' % self.process.pid):

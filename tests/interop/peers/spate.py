@@ -16,8 +16,8 @@ class Spate(Peer):
     name = 'spate'
     stop_signal = signal.SIGINT
 
-    def __init__(self, world, up=0, down=0, options=()):
-        super().__init__(world, up, down)
+    def __init__(self, world, up=0, down=0, options=(), host=None):
+        super().__init__(world, up, down, host)
         self.options = list(options)
         self.events_path = os.path.join(self.home, 'events')
         self.state = os.path.join(self.home, 'state')
