@@ -269,16 +269,17 @@ void report_progress(struct report *report)
 
 /* --- the closing table ------------------------------------------------------------------ */
 
-static double seconds_of(const struct transfer_torrent *torrent)
+static double seconds_of(const struct transfer *t, const struct transfer_torrent *torrent)
 {
-    double end = torrent->completed_s > 0 ? torrent->completed_s : cmd_clock();
+    bool is_over = torrent->completed_s > 0 && t->role == TRANSFER_GET;
+    double end = is_over ? torrent->completed_s : cmd_clock();
     double took = torrent->checked_s > 0 ? end - torrent->checked_s : 0;
     return took > 0 ? took : 0;
 }
 
-static uint64_t average_of(const struct transfer_torrent *torrent)
+static uint64_t average_of(const struct transfer *t, const struct transfer_torrent *torrent)
 {
-    double took = seconds_of(torrent);
+    double took = seconds_of(t, torrent);
     return took > 0.001 ? (uint64_t)((double)transfer_down(torrent) / took) : 0;
 }
 
@@ -300,21 +301,13 @@ static void summary_json(struct report *report)
         json_text(&json, "event", "summary");
         json_torrent(&json, report, torrent);
         json_bool(&json, "complete", torrent->is_complete);
-        json_fixed(&json, "seconds", (uint64_t)(seconds_of(torrent) * 1000), 3);
-        json_uint(&json, "average", average_of(torrent));
+        json_fixed(&json, "seconds", (uint64_t)(seconds_of(report->t, torrent) * 1000), 3);
+        json_uint(&json, "average", average_of(report->t, torrent));
         json_fixed(&json, "ratio", ratio_of(torrent), 3);
         json_close(&json, '}');
         json_end_line(&json);
         sink_put(report->sink, report->text.ptr, report->text.len);
     }
-}
-
-static void took_text(char text[HUMAN_CAP], double seconds)
-{
-    if (seconds < 10)
-        snprintf(text, HUMAN_CAP, "%.1fs", seconds);
-    else
-        human_time(text, (uint64_t)seconds);
 }
 
 static void summary_row(struct report *report, const struct transfer_torrent *torrent, size_t width)
@@ -323,7 +316,7 @@ static void summary_row(struct report *report, const struct transfer_torrent *to
         wasted[HUMAN_CAP];
 
     text_fit(&report->text, torrent->name.ptr, width);
-    took_text(took, seconds_of(torrent));
+    human_took(took, seconds_of(report->t, torrent));
     str_fmt(
         &report->text, " %9s %6s %8s %11s %6s %9s\n",
         human_bytes(size, torrent->stats.wanted_bytes),
@@ -331,7 +324,7 @@ static void summary_row(struct report *report, const struct transfer_torrent *to
             done, torrent->is_complete ? torrent->stats.wanted_bytes : torrent->stats.have_bytes,
             torrent->stats.wanted_bytes),
         torrent->was_complete ? "-" : took,
-        torrent->was_complete ? "-" : human_rate(average, average_of(torrent)),
+        torrent->was_complete ? "-" : human_rate(average, average_of(report->t, torrent)),
         human_ratio(ratio, ratio_of(torrent)), human_bytes(wasted, torrent->stats.wasted_bytes));
 }
 
@@ -344,11 +337,12 @@ static void summary_narrow(struct report *report)
         const struct transfer_torrent *torrent = &report->t->torrents[i];
         if (torrent->is_missing)
             continue;
-        took_text(took, seconds_of(torrent));
+        human_took(took, seconds_of(report->t, torrent));
         text_fit(&report->text, torrent->name.ptr, report->term.cols - 1U);
         str_fmt(&report->text, "\n  %s in %s, %s\n  ratio %s\n",
                 human_bytes(size, transfer_down(torrent)), took,
-                human_rate(average, average_of(torrent)), human_ratio(ratio, ratio_of(torrent)));
+                human_rate(average, average_of(report->t, torrent)),
+                human_ratio(ratio, ratio_of(torrent)));
     }
     sink_put(report->sink, str_text(&report->text), report->text.len);
 }
@@ -383,8 +377,9 @@ void report_summary(struct report *report)
     }
     str_puts(&report->text, term_colour(&report->term, COLOUR_BOLD));
     text_fit(&report->text, "Name", widest);
-    str_fmt(&report->text, " %9s %6s %8s %11s %6s %9s%s\n", "Size", "Done", "Time", "Average",
-            "Ratio", "Wasted", term_colour(&report->term, COLOUR_OFF));
+    str_fmt(&report->text, " %9s %6s %8s %11s %6s %9s%s\n", "Size", "Done", "Time",
+            report->t->role == TRANSFER_SEED ? "Sent" : "Average", "Ratio", "Wasted",
+            term_colour(&report->term, COLOUR_OFF));
     for (uint32_t i = 0; i < report->t->count; i++)
         if (!report->t->torrents[i].is_missing)
             summary_row(report, &report->t->torrents[i], widest);

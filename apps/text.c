@@ -274,6 +274,14 @@ const char *human_time(char text[HUMAN_CAP], uint64_t seconds)
     return text;
 }
 
+const char *human_took(char text[HUMAN_CAP], double seconds)
+{
+    if (seconds >= 9.95)
+        return human_time(text, (uint64_t)(seconds + 0.5));
+    snprintf(text, HUMAN_CAP, "%.1fs", seconds > 0 ? seconds : 0);
+    return text;
+}
+
 const char *human_percent(char text[HUMAN_CAP], uint64_t have, uint64_t all)
 {
     unsigned tenths = 1000;

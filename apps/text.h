@@ -55,6 +55,8 @@ const char *human_bytes(char text[HUMAN_CAP], uint64_t bytes);
 const char *human_rate(char text[HUMAN_CAP], uint64_t Bps);
 /* "12s", "1m 05s", "2h 13m", "3d 04h"; "-" for UINT64_MAX. */
 const char *human_time(char text[HUMAN_CAP], uint64_t seconds);
+/* "3.2s" below ten seconds, then as human_time. */
+const char *human_took(char text[HUMAN_CAP], double seconds);
 /* "47.3%"; 100 % only when have is all. */
 const char *human_percent(char text[HUMAN_CAP], uint64_t have, uint64_t all);
 /* "1.50" of thousandths. */

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define LOOK_S 0.1 /* however many events come */
+
 enum {
     TICK_MS = 200,
     STOP_MAX_S = 15,   /* the client promises 10 */
@@ -287,7 +289,7 @@ static void look(struct transfer *t, struct transfer_torrent *torrent)
     if (sp_client_stats(t->client, torrent->id, &stats) != SP_OK)
         return;
     torrent->stats = stats;
-    if (!torrent->is_checked) { /* what an earlier run did */
+    if (!torrent->is_checked && stats.state == SP_TORRENT_CHECKING) { /* of earlier runs */
         torrent->down_before = stats.downloaded_bytes;
         torrent->up_before = stats.uploaded_bytes;
     }
@@ -297,6 +299,13 @@ static void look(struct transfer *t, struct transfer_torrent *torrent)
     if (!torrent->is_complete)
         torrent->pieces_len = sp_client_pieces(t->client, torrent->id, torrent->pieces,
                                                ((size_t)torrent->loaded.mi->piece_count + 7) / 8);
+}
+
+static void look_at_all(struct transfer *t)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (!t->torrents[i].is_missing)
+            look(t, &t->torrents[i]);
 }
 
 static struct transfer_torrent *find(struct transfer *t, sp_torrent_id id)
@@ -346,13 +355,14 @@ static void mark_complete(struct transfer *t, struct transfer_torrent *torrent, 
     torrent->completed_s = cmd_clock();
     torrent->was_complete = was_complete;
     human_bytes(size, torrent->stats.wanted_bytes);
-    human_time(took, (uint64_t)(torrent->completed_s - torrent->checked_s + 0.5));
+    human_took(took, torrent->completed_s - torrent->checked_s);
     if (t->role == TRANSFER_SEED)
         say(&line, "%s: seeding %s", torrent->name.ptr, size);
     else if (torrent->was_complete)
         say(&line, "%s: already complete (%s)", torrent->name.ptr, size);
     else
-        say(&line, "%s: complete, %s in %s", torrent->name.ptr, size, took);
+        say(&line, "%s: complete, %s downloaded in %s", torrent->name.ptr,
+            human_bytes(size, transfer_down(torrent)), took);
     report_event(t->report, torrent, "complete", torrent->was_complete ? "already complete" : NULL,
                  line.ptr);
     str_done(&line);
@@ -364,6 +374,7 @@ static void on_checked(struct transfer *t, struct transfer_torrent *torrent)
     const struct sp_torrent_stats *stats = &torrent->stats;
     char percent[HUMAN_CAP];
     struct str line = {0};
+    uint64_t there;
 
     if (torrent->is_checked)
         return;
@@ -376,14 +387,17 @@ static void on_checked(struct transfer *t, struct transfer_torrent *torrent)
     }
     torrent->is_checked = true;
     torrent->checked_s = cmd_clock();
-    human_percent(percent, stats->have_bytes, stats->wanted_bytes);
-    if (stats->have_bytes > stats->wanted_bytes / 1000 && stats->have_bytes < stats->wanted_bytes)
+    /* A quick peer may have sent something since. */
+    there =
+        stats->have_bytes > transfer_down(torrent) ? stats->have_bytes - transfer_down(torrent) : 0;
+    human_percent(percent, there, stats->wanted_bytes);
+    if (there > stats->wanted_bytes / 1000 && there < stats->wanted_bytes)
         say(&line,
             t->role == TRANSFER_SEED ? "%s: %s of the data is there; serving that part"
                                      : "%s: %s is there already",
             torrent->name.ptr, percent);
     report_event(t->report, torrent, "checked", NULL, line.ptr);
-    if (stats->have_bytes >= stats->wanted_bytes)
+    if (there >= stats->wanted_bytes)
         mark_complete(t, torrent, true);
     else if (t->role == TRANSFER_SEED && stats->have_bytes == 0)
         on_missing(t, torrent);
@@ -566,7 +580,7 @@ static bool all_complete(const struct transfer *t)
 
 int transfer_run(struct transfer *t)
 {
-    double stop_s = 0;
+    double stop_s = 0, look_s = 0;
 
     while (take_events(t)) {
         double now = cmd_clock();
@@ -574,10 +588,11 @@ int transfer_run(struct transfer *t)
             begin_stop(t, true);
             stop_s = stop_s > 0 ? stop_s : now;
         }
-        if (!t->is_stopping)
-            for (uint32_t i = 0; i < t->count; i++)
-                if (!t->torrents[i].is_missing)
-                    look(t, &t->torrents[i]);
+        if (now - look_s >= LOOK_S) {
+            look_at_all(t);
+            report_progress(t->report);
+            look_s = now;
+        }
         if (!t->is_stopping && all_finished(t)) {
             begin_stop(t, false);
             stop_s = now;
@@ -587,12 +602,9 @@ int transfer_run(struct transfer *t)
                          "did not stop in time: quitting");
             break;
         }
-        report_progress(t->report);
         wait_for_something(t);
     }
-    for (uint32_t i = 0; i < t->count; i++)
-        if (!t->torrents[i].is_missing)
-            look(t, &t->torrents[i]);
+    look_at_all(t);
     report_event(t->report, NULL, "stopped", NULL, NULL);
     if (anything_moved(t))
         report_summary(t->report);
