@@ -5,7 +5,12 @@
  * a bomb ends at the limit.  Redirects: 5, http and https only.  Addresses:
  * unless a request says allow_local, no connection goes to a loopback, private
  * or link-local address, whatever a name resolves to or a redirect says; the
- * address that was checked is the one connected to.
+ * address that was checked is the one connected to.  With allow_local the URL
+ * may lead there, but a redirect never leads nearer to this machine than the
+ * request before it went (public, private, link-local, loopback).
+ *
+ * All calls on the loop's thread, except sp_http_new; nothing here waits for a
+ * resolver.  SIGPIPE has to be blocked or ignored on that thread.
  */
 #ifndef SP_IO_HTTP_H
 #define SP_IO_HTTP_H
@@ -13,6 +18,8 @@
 #include <uv.h>
 
 #include "spate/err.h"
+
+enum { SP_HTTP_HOST_CONN_MAX = 8 }; /* connections at once to one scheme://host:port */
 
 struct sp_http;
 struct sp_http_result;
@@ -26,7 +33,7 @@ struct sp_http_cfg {
 
 struct sp_http_get {
     const char *url;     /* copied */
-    uint32_t timeout_ms; /* of the whole transfer */
+    uint32_t timeout_ms; /* of the whole transfer, once it has its turn for a connection */
     size_t body_max;     /* bytes */
     uint8_t family;      /* 4, 6 or 0: either */
     bool allow_local;    /* the user named this address */
@@ -36,7 +43,7 @@ struct sp_http_get {
 
 /* status 0: no answer, why says the reason for people ("connection refused",
  * "certificate is not trusted: ...", "larger than 2 MiB", "too many
- * redirects"); pointers are valid during done. */
+ * redirects"; one printable line, never NULL); pointers are valid during done. */
 struct sp_http_result {
     int status;
     struct sp_slice body;
@@ -45,7 +52,8 @@ struct sp_http_result {
 
 SP_MUST_USE enum sp_err sp_http_new(uv_loop_t *loop, const struct sp_http_cfg *cfg,
                                     struct sp_http **ret_http);
-/* Starts; done is called from the loop, never from in here.  ret_id is never 0.
+/* Starts, or waits for a connection: hosts take turns.  done is called from the
+ * loop, never from in here; it may start, cancel and free.  ret_id is never 0.
  * SP_ENOMEM, SP_EDATA (no http or https URL) */
 SP_MUST_USE enum sp_err sp_http_start(struct sp_http *h, const struct sp_http_get *get,
                                       uint32_t *ret_id);

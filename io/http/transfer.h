@@ -1,0 +1,59 @@
+/* transfer.h - one HTTP(S) download as libcurl's easy handle: what may be
+ * connected to, how much may be gathered, and the reason in words.  Who drives
+ * it (a loop, a blocking call) is not its matter.
+ */
+#ifndef SP_IO_TRANSFER_H
+#define SP_IO_TRANSFER_H
+
+#include <curl/curl.h>
+
+#include "core/base/addr.h"
+
+enum {
+    SP_TRANSFER_REDIRECT_MAX = 5,
+    SP_TRANSFER_HEAD_MAX = 256 << 10,   /* bytes of all headers, those of redirects included */
+    SP_TRANSFER_CONNECT_MAX_MS = 15000, /* of resolving and connecting together, once a hop */
+    SP_TRANSFER_WHY_LEN = 160,
+};
+
+struct sp_transfer_cfg {
+    const char *url;        /* all strings are copied by curl */
+    const char *user_agent; /* NULL: none is sent */
+    const char *ca_file;    /* NULL: the system's */
+    const char *interface;  /* device or local address; NULL: any */
+    uint32_t timeout_ms;    /* of the whole; 0: none */
+    size_t body_max;        /* bytes after decompression */
+    uint8_t family;         /* 4, 6 or 0: either */
+    bool allow_local;       /* the address in url may be private or loopback */
+};
+
+struct sp_transfer {
+    CURL *easy;
+    uint8_t *body;
+    size_t len, cap, max; /* bytes */
+    size_t head_len;      /* bytes of headers so far */
+    enum sp_scope reach;  /* the most local scope it may go to: falls with each hop */
+    uint32_t timeout_ms;
+    uint8_t family;
+    bool too_large, no_memory;
+    char refused[SP_TRANSFER_WHY_LEN]; /* why an address was not connected to; "": none */
+    char curl_says[CURL_ERROR_SIZE];
+};
+
+/* curl_global_init, once in a process.  SP_ENOMEM */
+SP_MUST_USE enum sp_err sp_transfer_global(void);
+/* Does it begin with http:// or https:// ? */
+bool sp_transfer_takes(const char *url);
+/* Made ready to be given to a multi handle; t must not move until done.
+ * SP_ENOMEM   SP_EDATA no http or https URL   SP_EINVAL interface, ca_file */
+SP_MUST_USE enum sp_err sp_transfer_init(struct sp_transfer *t, const struct sp_transfer_cfg *cfg);
+/* Takes a zeroed one. */
+void sp_transfer_done(struct sp_transfer *t);
+/* The answer's status, or 0 with the reason: one printable line.
+ * SP_OK   SP_ELIMIT larger than body_max   SP_ETIMEOUT   SP_ENOMEM   SP_ENET */
+enum sp_err sp_transfer_judge(struct sp_transfer *t, CURLcode code, int *ret_status,
+                              char ret_why[SP_TRANSFER_WHY_LEN]);
+/* "2 MiB", "1000 bytes" */
+void sp_transfer_size_text(size_t bytes, char ret_text[32]);
+
+#endif
