@@ -108,7 +108,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument('names', nargs='*')
     parser.add_argument('--quick', action='store_true')
-    parser.add_argument('--jobs', type=int, default=4)
+    parser.add_argument('--jobs', type=int, default=8)
     parser.add_argument('--self', dest='ours', default='spate', choices=sorted(ALL))
     parser.add_argument('--list', action='store_true')
     args = parser.parse_args()

@@ -1,12 +1,11 @@
 """Claims as TAP, figures as comments; the frame that all scripts share."""
 import argparse
 import os
-import sys
 import traceback
 
 import world as worlds
 from bcode import Torrent, make_info
-from data import KIB, MIB, make_one
+from data import KIB, make_one
 from peers import ALL
 from peers.spate import PROGRAM
 

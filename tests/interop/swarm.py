@@ -12,7 +12,6 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import data
 import report as reports
-from bcode import Torrent
 from peers import ALL
 from peers.opentracker import Tracker
 from world import wait_for

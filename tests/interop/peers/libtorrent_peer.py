@@ -49,7 +49,8 @@ def main():
         print(json.dumps({'seeding': status.is_seeding, 'done': status.total_wanted_done,
                           'received': status.total_payload_download, 'sent': status.total_payload_upload,
                           'redundant': status.total_redundant_bytes, 'failed': status.total_failed_bytes,
-                          'peers': status.num_peers, 'at': time.monotonic(), 'setup_cpu': setup_cpu, 'state': str(status.state)}), flush=True)
+                          'peers': status.num_peers, 'at': time.monotonic(),
+                          'setup_cpu': setup_cpu, 'state': str(status.state)}), flush=True)
         if options.get('once') == '1':
             break
         time.sleep(0.1)
