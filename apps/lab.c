@@ -212,6 +212,7 @@ int lab_seed(struct lab *lab)
     sp_client_cfg_init(&cfg);
     cfg.listen[0] = "127.0.0.1:0";
     cfg.listen_count = 1;
+    cfg.reactor_count = 1;
     if (opts_has(lab->opts, OPT_MEMORY))
         cfg.memory_bytes = lab->opts->value[OPT_MEMORY].number;
     err = sp_client_new(&cfg, &lab->seeder, &diag);

@@ -258,6 +258,9 @@ int transfer_start(struct transfer *t, const char *dir)
         return EXIT_FAILED;
     if (!transfer_client_cfg(t->opts, t->state_dir, &cfg))
         return EXIT_USAGE;
+    /* A torrent lives on one reactor: more of them than torrents would idle. */
+    if (!opts_has(t->opts, OPT_THREADS) && t->count == 1)
+        cfg.reactor_count = 1;
     err = sp_client_new(&cfg, &t->client, &diag);
     if (err != SP_OK)
         return cmd_failed(t->opts, NULL, err, &diag);
@@ -362,7 +365,7 @@ static void mark_complete(struct transfer *t, struct transfer_torrent *torrent, 
         say(&line, "%s: already complete (%s)", torrent->name.ptr, size);
     else
         say(&line, "%s: complete, %s downloaded in %s", torrent->name.ptr,
-            human_bytes(size, transfer_down(torrent)), took);
+            human_bytes(size, torrent->stats.wanted_bytes - torrent->there_bytes), took);
     report_event(t->report, torrent, "complete", torrent->was_complete ? "already complete" : NULL,
                  line.ptr);
     str_done(&line);
@@ -390,6 +393,7 @@ static void on_checked(struct transfer *t, struct transfer_torrent *torrent)
     /* A quick peer may have sent something since. */
     there =
         stats->have_bytes > transfer_down(torrent) ? stats->have_bytes - transfer_down(torrent) : 0;
+    torrent->there_bytes = there < stats->wanted_bytes ? there : stats->wanted_bytes;
     human_percent(percent, there, stats->wanted_bytes);
     if (there > stats->wanted_bytes / 1000 && there < stats->wanted_bytes)
         say(&line,
