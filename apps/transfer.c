@@ -10,12 +10,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define LOOK_S 0.1 /* however many events come */
+#define LOOK_S      0.1 /* however many events come */
+#define STATS_LAG_S 0.6 /* snapshots are at most 250 ms old */
 
 enum {
     TICK_MS = 200,
-    STOP_MAX_S = 15,   /* the client promises 10 */
-    STATS_LAG_MS = 600 /* snapshots are at most 250 ms old */
+    STOP_MAX_S = 15, /* the client promises 10 */
 };
 
 void transfer_init(struct transfer *t, const struct opts *opts, enum transfer_role role)
@@ -304,13 +304,6 @@ static void look(struct transfer *t, struct transfer_torrent *torrent)
                                                ((size_t)torrent->loaded.mi->piece_count + 7) / 8);
 }
 
-static void look_at_all(struct transfer *t)
-{
-    for (uint32_t i = 0; i < t->count; i++)
-        if (!t->torrents[i].is_missing)
-            look(t, &t->torrents[i]);
-}
-
 static struct transfer_torrent *find(struct transfer *t, sp_torrent_id id)
 {
     for (uint32_t i = 0; i < t->count; i++)
@@ -355,7 +348,8 @@ static void mark_complete(struct transfer *t, struct transfer_torrent *torrent, 
         return;
     look(t, torrent);
     torrent->is_complete = true;
-    torrent->completed_s = cmd_clock();
+    if (torrent->completed_s <= 0)
+        torrent->completed_s = cmd_clock();
     torrent->was_complete = was_complete;
     human_bytes(size, torrent->stats.wanted_bytes);
     human_took(took, torrent->completed_s - torrent->checked_s);
@@ -372,27 +366,16 @@ static void mark_complete(struct transfer *t, struct transfer_torrent *torrent, 
 }
 
 /* What is on the disk is known. */
-static void on_checked(struct transfer *t, struct transfer_torrent *torrent)
+static void say_checked(struct transfer *t, struct transfer_torrent *torrent)
 {
     const struct sp_torrent_stats *stats = &torrent->stats;
+    uint64_t down = transfer_down(torrent), there;
     char percent[HUMAN_CAP];
     struct str line = {0};
-    uint64_t there;
 
-    if (torrent->is_checked)
-        return;
-    /* The snapshot may be older than the event. */
-    for (int waited_ms = 0; waited_ms < STATS_LAG_MS; waited_ms += 20) {
-        look(t, torrent);
-        if (stats->state != SP_TORRENT_CHECKING)
-            break;
-        poll(NULL, 0, 20);
-    }
     torrent->is_checked = true;
-    torrent->checked_s = cmd_clock();
     /* A quick peer may have sent something since. */
-    there =
-        stats->have_bytes > transfer_down(torrent) ? stats->have_bytes - transfer_down(torrent) : 0;
+    there = stats->have_bytes > down ? stats->have_bytes - down : 0;
     torrent->there_bytes = there < stats->wanted_bytes ? there : stats->wanted_bytes;
     human_percent(percent, there, stats->wanted_bytes);
     if (there > stats->wanted_bytes / 1000 && there < stats->wanted_bytes)
@@ -406,6 +389,29 @@ static void on_checked(struct transfer *t, struct transfer_torrent *torrent)
     else if (t->role == TRANSFER_SEED && stats->have_bytes == 0)
         on_missing(t, torrent);
     str_done(&line);
+}
+
+/* Events come ahead of the snapshot that tells what they are about: they are
+ * answered once it is there. */
+static void settle(struct transfer *t, struct transfer_torrent *torrent)
+{
+    if (torrent->checked_s > 0 && !torrent->is_checked) {
+        if (torrent->stats.state == SP_TORRENT_CHECKING &&
+            cmd_clock() - torrent->checked_s < STATS_LAG_S)
+            return;
+        say_checked(t, torrent);
+    }
+    if (torrent->completed_s > 0 && torrent->is_checked && !torrent->is_missing)
+        mark_complete(t, torrent, false);
+}
+
+static void look_at_all(struct transfer *t)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (!t->torrents[i].is_missing) {
+            look(t, &t->torrents[i]);
+            settle(t, &t->torrents[i]);
+        }
 }
 
 static void on_error(struct transfer *t, struct transfer_torrent *torrent,
@@ -436,6 +442,20 @@ static void on_recovered(struct transfer *t, struct transfer_torrent *torrent,
     str_done(&line);
 }
 
+/* A tracker that fails again in the same way is told once. */
+static void on_tracker(struct transfer *t, struct transfer_torrent *torrent,
+                       const struct sp_client_event *ev)
+{
+    bool is_news = ev->err != SP_OK && strcmp(torrent->tracker_text, ev->text) != 0;
+    struct str line = {0};
+
+    if (is_news)
+        say(&line, "%s: %s", torrent->name.ptr, ev->text);
+    report_event(t->report, torrent, "tracker", ev->text, line.ptr);
+    snprintf(torrent->tracker_text, sizeof(torrent->tracker_text), "%s", ev->text);
+    str_done(&line);
+}
+
 static void on_event(struct transfer *t, const struct sp_client_event *ev)
 {
     struct transfer_torrent *torrent = find(t, ev->torrent);
@@ -446,11 +466,13 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
         return;
     switch (ev->kind) {
     case SP_EV_CHECKED:
-        on_checked(t, torrent);
-        break;
     case SP_EV_COMPLETE:
-        on_checked(t, torrent);
-        mark_complete(t, torrent, false);
+        if (ev->kind == SP_EV_COMPLETE && torrent->completed_s <= 0)
+            torrent->completed_s = cmd_clock();
+        if (torrent->checked_s <= 0)
+            torrent->checked_s = cmd_clock();
+        look(t, torrent);
+        settle(t, torrent);
         break;
     case SP_EV_ERROR:
         on_error(t, torrent, ev);
@@ -463,8 +485,7 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
                      say(&line, "%s: banned %s", torrent->name.ptr, ev->text));
         break;
     case SP_EV_TRACKER:
-        report_event(t->report, torrent, "tracker", ev->text,
-                     ev->err == SP_OK ? NULL : say(&line, "%s: %s", torrent->name.ptr, ev->text));
+        on_tracker(t, torrent, ev);
         break;
     case SP_EV_LISTENING:
         report_event(t->report, NULL, "listening", ev->text,

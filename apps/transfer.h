@@ -27,13 +27,14 @@ struct transfer_torrent {
     struct sp_torrent_stats stats; /* as of the last look */
     bool is_checked;               /* what was there at the start is known */
     bool is_complete;
-    bool was_complete;    /* at the start */
-    bool is_missing;      /* seed: nothing of it is there */
-    bool is_in_error;     /* said so, and not recovered since */
-    bool has_failed;      /* in_error, and waiting will not help */
-    bool is_served;       /* ratio or time is reached */
-    uint64_t there_bytes; /* at the start, of those wanted */
-    double checked_s;     /* on cmd_clock */
+    bool was_complete;                     /* at the start */
+    bool is_missing;                       /* seed: nothing of it is there */
+    bool is_in_error;                      /* said so, and not recovered since */
+    bool has_failed;                       /* in_error, and waiting will not help */
+    bool is_served;                        /* ratio or time is reached */
+    uint64_t there_bytes;                  /* at the start, of those wanted */
+    char tracker_text[SP_CLIENT_TEXT_LEN]; /* what a tracker said last */
+    double checked_s;                      /* on cmd_clock */
     double completed_s;
     uint64_t down_before, up_before; /* of earlier runs */
     double rate_Bps;                 /* smoothed, for the ETA */
