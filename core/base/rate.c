@@ -51,6 +51,14 @@ void sp_bucket_init(struct sp_bucket *b, uint64_t rate_Bps, sp_time_ns now)
     *b = (struct sp_bucket){.rate_Bps = rate_Bps, .burst_bytes = burst, .at = now};
 }
 
+void sp_bucket_change(struct sp_bucket *b, uint64_t rate_Bps, sp_time_ns now)
+{
+    (void)sp_bucket_room(b, now); /* what the old rate earned up to now */
+    int64_t tokens = b->rate_Bps ? b->tokens : 0;
+    sp_bucket_init(b, rate_Bps, now);
+    b->tokens = tokens;
+}
+
 uint64_t sp_bucket_room(struct sp_bucket *b, sp_time_ns now)
 {
     if (b->rate_Bps == 0)

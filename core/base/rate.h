@@ -29,6 +29,8 @@ struct sp_bucket {
 };
 
 void sp_bucket_init(struct sp_bucket *b, uint64_t rate_Bps, sp_time_ns now);
+/* Another rate from here on; tokens saved up or owed stay. */
+void sp_bucket_change(struct sp_bucket *b, uint64_t rate_Bps, sp_time_ns now);
 /* Bytes that may pass; UINT64_MAX without a limit. */
 uint64_t sp_bucket_room(struct sp_bucket *b, sp_time_ns now);
 void sp_bucket_take(struct sp_bucket *b, uint64_t bytes);

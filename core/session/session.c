@@ -10,6 +10,7 @@ struct sp_session {
     uint32_t torrent_cap, torrent_count;
     struct sp_map by_id, by_hash;
     struct sp_torrent *leaving; /* removed, jobs still out; linked by .next_leaving */
+    uint64_t large_bytes; /* least budget that the torrents' pieces fit into */
     bool stopping;
 };
 
@@ -199,18 +200,27 @@ static enum sp_err grow(struct sp_session *s)
     return SP_OK;
 }
 
+/* Shares that follow from a budget: pieces being fetched may hold seven
+ * eighths, the cache half of what is left over at any time. */
+static enum sp_err set_budget(struct sp_hub *h, uint64_t bytes)
+{
+    enum sp_err err = sp_pool_resize(&h->pool, bytes);
+    if (err != SP_OK)
+        return err;
+    uint64_t budget = sp_pool_budget_bytes(&h->pool);
+    h->open_max_bytes = budget / 8 * 7;
+    h->cache.max = (uint32_t)(budget / SP_BLOCK_LEN / 2);
+    return SP_OK;
+}
+
 /* A piece larger than the budget's share could never be held: the budget
  * grows for such torrents (docs/core/session.md, "Large pieces"). */
 static enum sp_err fit_budget(struct sp_session *s, const struct sp_torrent *t)
 {
-    struct sp_hub *h = &s->hub;
-    uint64_t need = 3 * (uint64_t)t->piece_room;
-    if (need <= h->open_max_bytes)
-        return SP_OK;
-    enum sp_err err = sp_pool_resize(&h->pool, need / 7 * 8 + SP_SLAB_LEN);
-    if (err == SP_OK)
-        h->open_max_bytes = need;
-    return err;
+    uint64_t need = (3 * (uint64_t)t->piece_room + SP_SLAB_LEN) / 7 * 8 + SP_SLAB_LEN;
+    if (need > s->large_bytes)
+        s->large_bytes = need;
+    return need <= sp_pool_budget_bytes(&s->hub.pool) ? SP_OK : set_budget(&s->hub, need);
 }
 
 static enum sp_err enter(struct sp_session *s, uint32_t ix, struct sp_torrent *t)
@@ -337,14 +347,26 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
     struct sp_torrent *t = find(s, id);
     if (!t)
         return;
-    sp_bucket_init(&t->down, down_Bps, now);
-    sp_bucket_init(&t->up, up_Bps, now);
+    sp_bucket_change(&t->down, down_Bps, now);
+    sp_bucket_change(&t->up, up_Bps, now);
 }
 
 void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps, sp_time_ns now)
 {
-    sp_bucket_init(&s->hub.down, down_Bps, now);
-    sp_bucket_init(&s->hub.up, up_Bps, now);
+    sp_bucket_change(&s->hub.down, down_Bps, now);
+    sp_bucket_change(&s->hub.up, up_Bps, now);
+}
+
+void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now)
+{
+    struct sp_hub *h = &s->hub;
+    if (bytes < s->large_bytes)
+        bytes = s->large_bytes;
+    if (set_budget(h, bytes) != SP_OK)
+        return; /* out of memory for a table: the old budget stays */
+    while (h->cache.count > h->cache.max)
+        (void)sp_cache_evict(&h->cache);
+    sp_ask_wake(h, now);
 }
 
 void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct sp_addr *addrs,

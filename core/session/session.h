@@ -98,6 +98,8 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
                            uint64_t up_Bps, sp_time_ns now);
 void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps,
                            sp_time_ns now);
+/* Another block budget; a lower one takes effect as blocks come back. */
+void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now);
 
 enum sp_peer_source {
     SP_PEER_USER = 1, /* named by the user: any address */

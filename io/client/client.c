@@ -204,6 +204,49 @@ static void publish_held(struct sp_reactor *r, struct sp_held *h, sp_time_ns now
     pthread_mutex_unlock(&h->lock);
 }
 
+/* What a reactor may use of what the client has: rates by where the peers
+ * are, memory by where the torrents are. */
+struct share {
+    uint64_t down_Bps, up_Bps, memory_bytes;
+};
+
+static uint64_t part(uint64_t whole, uint32_t mine, uint32_t all, uint32_t reactors)
+{
+    if (whole == 0 || reactors == 1)
+        return whole;
+    uint64_t n = mine ? whole * mine / all : whole / reactors;
+    return n ? n : 1;
+}
+
+/* With the lock held. */
+static struct share share_of(const struct sp_client *c, uint32_t ix)
+{
+    uint32_t peers = 0, torrents = 0, n = c->reactor_count;
+    for (uint32_t i = 0; i < n; i++) {
+        peers += c->totals[i].peers;
+        torrents += c->totals[i].torrents;
+    }
+    uint32_t my_peers = c->totals[ix].peers, my_torrents = c->totals[ix].torrents;
+    return (struct share){
+        .down_Bps = part(c->cfg.down_Bps, my_peers, peers, n),
+        .up_Bps = part(c->cfg.up_Bps, my_peers, peers, n),
+        .memory_bytes = part(c->cfg.memory_bytes, my_torrents, torrents, n),
+    };
+}
+
+static void take_share(struct sp_reactor *r, const struct share *share, sp_time_ns now)
+{
+    if (share->down_Bps != r->down_Bps || share->up_Bps != r->up_Bps) {
+        r->down_Bps = share->down_Bps;
+        r->up_Bps = share->up_Bps;
+        sp_session_set_limits(r->session, r->down_Bps, r->up_Bps, now);
+    }
+    if (share->memory_bytes != r->memory_bytes) {
+        r->memory_bytes = share->memory_bytes;
+        sp_session_set_memory(r->session, r->memory_bytes, now);
+    }
+}
+
 static void on_publish(void *ctx, struct sp_reactor *r)
 {
     struct sp_client *c = ctx;
@@ -215,7 +258,9 @@ static void on_publish(void *ctx, struct sp_reactor *r)
     sp_session_totals(r->session, now, &totals);
     pthread_mutex_lock(&c->lock);
     c->totals[r->ix] = totals;
+    struct share share = share_of(c, r->ix);
     pthread_mutex_unlock(&c->lock);
+    take_share(r, &share, now);
 }
 
 /* ---- starting ---- */
@@ -365,9 +410,10 @@ static enum sp_err start_reactors(struct sp_client *c, const struct listen_fds *
         .block_mem = sp_block_memory(),
         .client_name = "Spate " SP_VERSION,
         .listen_port = c->port,
-        .memory_bytes = c->cfg.memory_bytes / c->reactor_count,
-        .down_Bps = c->cfg.down_Bps / c->reactor_count,
-        .up_Bps = c->cfg.up_Bps / c->reactor_count,
+        /* Shares follow with the first publishing. */
+        .memory_bytes = c->cfg.memory_bytes,
+        .down_Bps = c->cfg.down_Bps,
+        .up_Bps = c->cfg.up_Bps,
         .conn_max = c->cfg.conn_max,
         .torrent_conn_max = c->cfg.torrent_conn_max,
         .half_open_max = c->cfg.half_open_max,
@@ -511,6 +557,15 @@ void sp_client_free(struct sp_client *c)
     pthread_mutex_destroy(&c->lock);
     pthread_cond_destroy(&c->came);
     free(c);
+}
+
+void sp_client_set_limits(struct sp_client *c, uint64_t down_Bps, uint64_t up_Bps)
+{
+    /* Reactors take their shares of it when they publish next. */
+    pthread_mutex_lock(&c->lock);
+    c->cfg.down_Bps = down_Bps;
+    c->cfg.up_Bps = up_Bps;
+    pthread_mutex_unlock(&c->lock);
 }
 
 uint16_t sp_client_port(const struct sp_client *c)

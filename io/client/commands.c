@@ -21,7 +21,6 @@ enum command_kind {
     CMD_REANNOUNCE,
     CMD_ADD_PEER,
     CMD_PRIORITIES,
-    CMD_LIMITS,
     CMD_TORRENT_LIMITS,
     CMD_STOP,
 };
@@ -79,9 +78,6 @@ static void run_command(struct sp_reactor *r, struct sp_post *post)
     case CMD_PRIORITIES:
         if (h)
             sp_torrent_set_priorities(r->session, c->torrent, c->priorities, now);
-        break;
-    case CMD_LIMITS:
-        sp_session_set_limits(r->session, c->down_Bps, c->up_Bps, now);
         break;
     case CMD_TORRENT_LIMITS:
         sp_torrent_set_limits(r->session, c->torrent, c->down_Bps, c->up_Bps, now);
@@ -186,28 +182,14 @@ void sp_client_set_torrent_limits(struct sp_client *cl, sp_torrent_id torrent, u
     post(cl, c);
 }
 
-static void post_all(struct sp_client *cl, enum command_kind kind, uint64_t down_Bps,
-                     uint64_t up_Bps)
+void sp_client_stop(struct sp_client *cl)
 {
     uint32_t n = sp_client_reactor_count(cl);
     for (uint32_t i = 0; i < n; i++) {
-        struct command *c = command(kind, SP_TORRENT_NONE);
-        if (!c)
-            return;
-        c->down_Bps = down_Bps / n;
-        c->up_Bps = up_Bps / n;
-        sp_reactor_post(sp_client_reactor(cl, i), &c->post);
+        struct command *c = command(CMD_STOP, SP_TORRENT_NONE);
+        if (c)
+            sp_reactor_post(sp_client_reactor(cl, i), &c->post);
     }
-}
-
-void sp_client_set_limits(struct sp_client *cl, uint64_t down_Bps, uint64_t up_Bps)
-{
-    post_all(cl, CMD_LIMITS, down_Bps, up_Bps);
-}
-
-void sp_client_stop(struct sp_client *cl)
-{
-    post_all(cl, CMD_STOP, 0, 0);
 }
 
 /* ---- adding ---- */

@@ -200,6 +200,9 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
 
     r->env = env;
     r->ix = ix;
+    r->down_Bps = cfg->down_Bps;
+    r->up_Bps = cfg->up_Bps;
+    r->memory_bytes = cfg->memory_bytes;
     r->mail_last = &r->mail_first;
     sp_list_init(&r->held);
     sp_list_init(&r->socks);

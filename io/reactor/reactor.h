@@ -123,6 +123,7 @@ struct sp_reactor {
     uint32_t lookups_out;
     struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
+    uint64_t down_Bps, up_Bps, memory_bytes; /* its share, client.c */
     bool stopping, stop_told, ending, deaf;
     sp_time_ns stop_at;
 
