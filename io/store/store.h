@@ -24,9 +24,10 @@ struct sp_store_row {
 };
 
 enum sp_store_op {
-    SP_STORE_LOAD, /* fills row.have (GIVES, malloc), the numbers and dir; SP_ENOENT none;
-                      SP_EDATA its row does not fit piece_count */
-    SP_STORE_SAVE, /* row is borrowed until done; durable when done says SP_OK */
+    SP_STORE_LOAD, /* fills row.have and row.dir (both GIVEN, malloc; NULL unless SP_OK) and the
+                      numbers; SP_ENOENT none; SP_EDATA its row does not fit piece_count */
+    SP_STORE_SAVE, /* row is borrowed until done; durable when done says SP_OK;
+                      SP_EINVAL have does not fit piece_count, or no dir */
     SP_STORE_DELETE,
 };
 
@@ -43,7 +44,8 @@ struct sp_store_job {
 /* Makes dir (0700) and the database when absent, migrates it, and puts a
  * damaged one aside (state.db.damaged) to start afresh, which diag tells with
  * SP_OK.  Blocks: call it before reactors run.
- * SP_EIO, SP_EACCES, SP_ENOSPC  diag    SP_EEXIST another process uses it */
+ * SP_EIO, SP_EACCES, SP_ENOSPC, SP_ENOMEM  diag    SP_EEXIST another process uses it
+ * SP_EDATA  it is of a newer version: left as it is */
 SP_MUST_USE enum sp_err sp_store_open(const char *dir, struct sp_store **ret_store,
                                       struct sp_diag *diag);
 /* Any thread, never blocks.  Jobs are done in order. */
@@ -51,7 +53,10 @@ void sp_store_submit(struct sp_store *s, struct sp_store_job *job);
 /* Does what waits, then closes; blocks.  Takes NULL. */
 void sp_store_close(struct sp_store *s);
 
-/* All rows, for `spate __state`: calls each(ctx, row) on the calling thread. */
+/* All rows by info-hash, for `spate __state`: calls each(ctx, row) on the calling
+ * thread.  Works while another process has it open and after one was killed.
+ * SP_ENOENT no state   SP_EDATA damaged, another version, or some rows are
+ * SP_EIO, SP_EACCES */
 SP_MUST_USE enum sp_err sp_store_list(const char *dir,
                                       void (*each)(void *ctx, const struct sp_store_row *row),
                                       void *ctx, struct sp_diag *diag);
