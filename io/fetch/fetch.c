@@ -49,7 +49,7 @@ static void guard_end(struct pipe_guard *g)
 
 static bool is_canceled(const volatile bool *cancel)
 {
-    return cancel && *cancel;
+    return cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED);
 }
 
 /* Until it ends or is canceled (SP_ECANCELED); SP_OK: ret_code says how. */

@@ -69,7 +69,7 @@ static void *cancel_soon(void *ctx)
 {
     (void)ctx;
     web_sleep(150);
-    canceled = true;
+    __atomic_store_n(&canceled, true, __ATOMIC_RELAXED);
     return NULL;
 }
 

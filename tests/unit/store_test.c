@@ -301,6 +301,72 @@ static uint32_t kill_after(const char *dir, uint32_t count)
     return told;
 }
 
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void wait_at_gate(struct sp_store_job *job)
+{
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    on_done(job);
+}
+
+/* The database refuses one change in the middle of a transaction: the others
+ * are done all the same, and what they loaded meanwhile is loaded again. */
+TEST(a_refused_change_spoils_no_other)
+{
+    static const struct {
+        enum sp_store_op op;
+        uint32_t ix, pieces;
+        enum sp_err want;
+    } BATCH[] = {{SP_STORE_SAVE, 1, 8, SP_OK},   {SP_STORE_LOAD, 1, 8, SP_OK},
+                 {SP_STORE_LOAD, 9, 8, SP_OK},   {SP_STORE_DELETE, 9, 0, SP_OK},
+                 {SP_STORE_SAVE, 5, 77, SP_EIO}, {SP_STORE_SAVE, 2, 8, SP_OK},
+                 {SP_STORE_LOAD, 2, 8, SP_OK},   {SP_STORE_LOAD, 5, 77, SP_ENOENT}};
+    const char *dir = path_of("refused");
+    struct sp_store *s = open_at(dir);
+    struct sp_store_job first = job_of(SP_STORE_LOAD, 100, 8), jobs[SP_COUNT(BATCH)];
+
+    memset(bits, 0, sizeof(bits));
+    CHECK_EQ(save(s, 9, 8), SP_OK);
+    sp_store_close(s);
+    run_sql(dir, "CREATE TRIGGER refuse BEFORE INSERT ON torrent WHEN new.piece_count = 77 "
+                 "BEGIN SELECT RAISE(ABORT, 'refused'); END");
+    s = open_at(dir);
+    first.done = wait_at_gate;
+    pthread_mutex_lock(&gate);
+    sp_store_submit(s, &first);
+    for (size_t i = 0; i < SP_COUNT(BATCH); i++) {
+        jobs[i] = job_of(BATCH[i].op, BATCH[i].ix, BATCH[i].pieces);
+        sp_store_submit(s, &jobs[i]);
+    }
+    pthread_mutex_unlock(&gate);
+    wait_done(1 + SP_COUNT(BATCH));
+    for (size_t i = 0; i < SP_COUNT(BATCH); i++) {
+        CHECK_EQ(jobs[i].err, BATCH[i].want);
+        if (BATCH[i].op == SP_STORE_LOAD) {
+            CHECK_EQ(jobs[i].row.have != NULL, BATCH[i].want == SP_OK);
+            free(jobs[i].row.have);
+            free(jobs[i].row.dir);
+        }
+    }
+    CHECK(strstr(jobs[4].why, "refused") != NULL);
+    CHECK_EQ(load(s, 9, 8), SP_ENOENT);
+    CHECK_EQ(save(s, 10, 8), SP_OK); /* no transaction is left open */
+    sp_store_close(s);
+    s = open_at(dir);
+    CHECK_EQ(load(s, 1, 8), SP_OK);
+    CHECK_EQ(load(s, 2, 8), SP_OK);
+    CHECK_EQ(load(s, 10, 8), SP_OK);
+    sp_store_close(s);
+}
+
+static const char *log_of(const char *dir)
+{
+    static char path[300];
+    snprintf(path, sizeof(path), "%s/state.db-wal", dir);
+    return path;
+}
+
 TEST(what_was_told_survives_a_kill)
 {
     static const uint32_t COUNTS[] = {1, 3, 20, 111, 300};
@@ -313,9 +379,15 @@ TEST(what_was_told_survives_a_kill)
         snprintf(name, sizeof(name), "kill%zu", i);
         const char *dir = path_of(name);
         uint32_t told = kill_after(dir, COUNTS[i]);
+        struct stat before, after;
 
         CHECK_EQ(list(dir, &diag), SP_OK); /* with the log still there */
         CHECK(listed == told || listed == told + 1);
+        CHECK_EQ(stat(log_of(dir), &before), 0);
+        CHECK_EQ(list(dir, &diag), SP_OK);
+        CHECK_EQ(stat(log_of(dir), &after), 0); /* looking leaves it as it is */
+        CHECK(before.st_ino == after.st_ino && before.st_size == after.st_size);
+        CHECK(after.st_size > 0);
         struct sp_store *s = open_at(dir);
         for (uint32_t ix = 0; ix < told; ix++)
             CHECK_EQ(load(s, ix, 5000), SP_OK);
