@@ -24,6 +24,8 @@ const char *progress_state(const struct progress *p)
     case SP_TORRENT_ERROR:
         return p->stats->err == SP_ENOSPC ? "disk full" : "error";
     case SP_TORRENT_DOWNLOADING:
+        if (p->is_seed)
+            return p->is_complete ? "seeding" : "seeding a part";
         if (!p->is_complete)
             return p->stats->peers ? "downloading" : "looking for peers";
         return "seeding";
@@ -137,7 +139,7 @@ static void line_of_bar(struct str *out, const struct term *term, const struct p
                                                                          : p->stats->have_bytes),
                 human_bytes(all, p->stats->state == SP_TORRENT_CHECKING ? p->stats->total_bytes
                                                                         : p->stats->wanted_bytes));
-    if (!p->is_complete && width >= 32)
+    if (!p->is_complete && !p->is_seed && width >= 32)
         str_fmt(&tail, "  ETA %-7s", human_time(eta, p->eta_s));
     room = text_width(tail.ptr) + INDENT;
     str_repeat(out, " ", INDENT);
@@ -160,7 +162,7 @@ static void line_of_rates(struct str *out, const struct term *term, const struct
     size_t start = out->len;
 
     str_repeat(out, " ", INDENT);
-    if (!p->is_complete) {
+    if (!p->is_complete && !p->is_seed) {
         snprintf(text, sizeof(text), "%s %10s", down, human_rate(amount, stats->down_Bps));
         add_field(out, start, width, text);
     }
@@ -169,7 +171,7 @@ static void line_of_rates(struct str *out, const struct term *term, const struct
     snprintf(text, sizeof(text), stats->seeds ? "%u peer%s (%u seed%s)" : "%u peer%s", stats->peers,
              stats->peers == 1 ? "" : "s", stats->seeds, stats->seeds == 1 ? "" : "s");
     add_field(out, start, width, text);
-    if (p->is_complete)
+    if (p->is_complete || p->is_seed)
         snprintf(text, sizeof(text), "sent %s", human_bytes(amount, p->session_up_bytes));
     else
         snprintf(text, sizeof(text), "pieces %u/%u", stats->piece_have, stats->piece_count);
@@ -238,8 +240,8 @@ void progress_line(struct str *out, const struct term *term, const struct progre
     struct str tail = {0};
     size_t bar = width >= 70 ? 18 : 0, room;
 
-    if (p->is_complete)
-        str_fmt(&tail, "  up %10s  seeding", human_rate(rate, p->stats->up_Bps));
+    if (p->is_complete || (p->is_seed && p->stats->state == SP_TORRENT_DOWNLOADING))
+        str_fmt(&tail, "  up %10s  %s", human_rate(rate, p->stats->up_Bps), progress_state(p));
     else if (p->stats->state == SP_TORRENT_DOWNLOADING)
         str_fmt(&tail, " %6s %10s %8s", percent_of(percent, p),
                 human_rate(rate, p->stats->down_Bps), human_time(eta, p->eta_s));
@@ -260,19 +262,20 @@ void progress_line(struct str *out, const struct term *term, const struct progre
 void progress_plain(struct str *out, const struct progress *p)
 {
     const struct sp_torrent_stats *stats = p->stats;
+    bool downloads = stats->state == SP_TORRENT_DOWNLOADING && !p->is_seed;
     char a[HUMAN_CAP], b[HUMAN_CAP], c[HUMAN_CAP];
 
     str_fmt(out, "%s: ", p->name);
-    if (stats->state != SP_TORRENT_DOWNLOADING)
+    if (!downloads)
         str_fmt(out, "%s", progress_state(p));
     if (!p->is_complete)
-        str_fmt(out, "%s%s of %s", stats->state == SP_TORRENT_DOWNLOADING ? "" : ", ",
-                percent_of(a, p), human_bytes(b, stats->wanted_bytes));
-    if (stats->state == SP_TORRENT_DOWNLOADING)
+        str_fmt(out, "%s%s of %s", downloads ? "" : ", ", percent_of(a, p),
+                human_bytes(b, stats->wanted_bytes));
+    if (downloads)
         str_fmt(out, ", down %s", human_rate(a, stats->down_Bps));
     if (stats->state != SP_TORRENT_CHECKING)
         str_fmt(out, ", up %s, %u peer%s", human_rate(b, stats->up_Bps), stats->peers,
                 stats->peers == 1 ? "" : "s");
-    if (stats->state == SP_TORRENT_DOWNLOADING && p->eta_s != UINT64_MAX)
+    if (downloads && p->eta_s != UINT64_MAX)
         str_fmt(out, ", ETA %s", human_time(c, p->eta_s));
 }

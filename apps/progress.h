@@ -11,6 +11,7 @@ struct progress {
     const struct sp_torrent_stats *stats;
     uint64_t eta_s; /* UINT64_MAX: unknown */
     bool is_complete, is_stopping;
+    bool is_seed;          /* nothing is downloaded, complete or not */
     const uint8_t *pieces; /* one bit each; NULL: not known */
     uint64_t session_up_bytes;
 };

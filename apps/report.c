@@ -72,13 +72,14 @@ static void json_torrent(struct json *json, const struct report *report,
 {
     const struct sp_torrent_stats *stats = &torrent->stats;
     uint64_t eta = transfer_eta(torrent);
+    struct progress p = {.stats = stats,
+                         .is_complete = torrent->is_complete,
+                         .is_seed = report->t->role == TRANSFER_SEED};
 
     json_uint(json, "torrent", (uint64_t)(torrent - report->t->torrents));
     json_text(json, "name", torrent->loaded.mi->name);
     json_text(json, "info_hash", torrent->hash);
-    json_text(
-        json, "state",
-        progress_state(&(struct progress){.stats = stats, .is_complete = torrent->is_complete}));
+    json_text(json, "state", progress_state(&p));
     json_uint(json, "have", torrent->is_complete ? stats->wanted_bytes : stats->have_bytes);
     json_uint(json, "wanted", stats->wanted_bytes);
     json_uint(json, "total", torrent->loaded.mi->total_length);
@@ -164,6 +165,7 @@ static struct progress progress_of(const struct report *report,
         .eta_s = transfer_eta(torrent),
         .is_complete = torrent->is_complete,
         .is_stopping = report->t->is_stopping,
+        .is_seed = report->t->role == TRANSFER_SEED,
         .pieces = torrent->pieces_len ? torrent->pieces : NULL,
         .session_up_bytes = transfer_up(torrent),
     };
@@ -314,7 +316,14 @@ static void summary_row(struct report *report, const struct transfer_torrent *to
 {
     char size[HUMAN_CAP], done[HUMAN_CAP], took[HUMAN_CAP], average[HUMAN_CAP], ratio[HUMAN_CAP],
         wasted[HUMAN_CAP];
+    bool is_seed = report->t->role == TRANSFER_SEED;
 
+    if (is_seed)
+        human_bytes(average, transfer_up(torrent));
+    else if (torrent->was_complete)
+        snprintf(average, sizeof(average), "-");
+    else
+        human_rate(average, average_of(report->t, torrent));
     text_fit(&report->text, torrent->name.ptr, width);
     human_took(took, seconds_of(report->t, torrent));
     str_fmt(
@@ -323,8 +332,7 @@ static void summary_row(struct report *report, const struct transfer_torrent *to
         human_percent(
             done, torrent->is_complete ? torrent->stats.wanted_bytes : torrent->stats.have_bytes,
             torrent->stats.wanted_bytes),
-        torrent->was_complete ? "-" : took,
-        torrent->was_complete ? "-" : human_rate(average, average_of(report->t, torrent)),
+        torrent->was_complete && !is_seed ? "-" : took, average,
         human_ratio(ratio, ratio_of(torrent)), human_bytes(wasted, torrent->stats.wasted_bytes));
 }
 

@@ -450,7 +450,7 @@ static void on_tracker(struct transfer *t, struct transfer_torrent *torrent,
     struct str line = {0};
 
     if (is_news)
-        say(&line, "%s: %s", torrent->name.ptr, ev->text);
+        say(&line, "%s: tracker: %s", torrent->name.ptr, ev->text);
     report_event(t->report, torrent, "tracker", ev->text, line.ptr);
     snprintf(torrent->tracker_text, sizeof(torrent->tracker_text), "%s", ev->text);
     str_done(&line);

@@ -8,7 +8,7 @@ import fcntl
 
 SPATE = os.path.abspath(sys.argv[1])
 HERE = os.path.dirname(os.path.abspath(__file__))
-TMP = tempfile.mkdtemp(prefix="spate-program-test-")
+TMP = tempfile.mkdtemp(prefix="program-test-")
 os.chdir(TMP)
 ENV = {"PATH": os.environ["PATH"], "HOME": TMP, "LC_ALL": "C.UTF-8", "TERM": "xterm", "TMPDIR": TMP,
        "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")}
@@ -365,6 +365,10 @@ def seeding_ends_by_time_and_ratio():
     r = run("seed", "t.torrent", "--no-state", "--seed-time=1", fake="check_ms=20,have=40")
     expect(r, 0, "")
     assert "data: 40.0% of the data is there; serving that part" in r.out
+    code, out = on_terminal(["seed", "t.torrent", "--no-state", "--seed-time=1"],
+                            "check_ms=20,have=40")
+    assert code == 0 and "seeding a part" in out and "\u2193" not in out, out[-1000:]
+    assert re.search(r"data +3\.12 MiB +40\.\d% +1\.\ds +\d+ KiB ", out), out[-1000:]
 
 
 @test
@@ -459,8 +463,11 @@ def on_terminal(args, fake, cols=80, rows=24, keys=(), **more):
     torrent(pieces=b"\1" * 4000, length=200 * 16384)
     pid, fd = pty.fork()
     if pid == 0:
-        time.sleep(0.1)
-        os.execve(SPATE, [SPATE, *args], env(spate_fake=fake, **more))
+        try:
+            time.sleep(0.1)
+            os.execve(SPATE, [SPATE, *args], env(spate_fake=fake, **more))
+        finally:
+            os._exit(127)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
     began, out, keys = time.time(), b"", list(keys)
     while time.time() - began < 20:
