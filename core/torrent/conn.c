@@ -336,6 +336,16 @@ static void got_have_all(struct sp_conn *c, sp_time_ns now)
     end_if_useless(c, now);
 }
 
+static void got_have_none(struct sp_conn *c, sp_time_ns now)
+{
+    uncount(c);
+    c->have_all = false;
+    if (c->have.bytes)
+        sp_bits_done(&c->have, c->h->mem);
+    c->interesting = 0;
+    sp_conn_update_interest(c, now);
+}
+
 static bool ensure_bits(struct sp_conn *c, sp_time_ns now)
 {
     if (c->have.bytes ||
@@ -498,6 +508,9 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
     case SP_WIRE_HAVE_ALL:
         got_have_all(c, now);
         break;
+    case SP_WIRE_HAVE_NONE:
+        got_have_none(c, now);
+        break;
     case SP_WIRE_DONTHAVE:
         got_donthave(c, ev->piece, now);
         break;
@@ -531,7 +544,6 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
         break;
     case SP_WIRE_NONE:
     case SP_WIRE_KEEPALIVE:
-    case SP_WIRE_HAVE_NONE:
     case SP_WIRE_PORT:
     case SP_WIRE_BLOCK_DATA:
         break;

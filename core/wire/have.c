@@ -1,12 +1,11 @@
 /* What a peer has: have, bitfield (BEP-0003), have-all, have-none (BEP-0006).
  *
- * BEP-0003: "'bitfield' is only ever sent as the first message."
- *
- * BEP-0003, not followed: a bitfield may come later, as long as it is the only
- * one and nothing was said that rests on it (have, request, piece, cancel).
- * libtorrent, Transmission and aria2 send their extension handshake before it,
- * and libtorrent sends it only after a magnet's metadata has come, when it may
- * long have choked, unchoked and rejected.
+ * BEP-0003, not followed: "'bitfield' is only ever sent as the first message",
+ * BEP-0006, not followed: "Exactly one of Have All, Have None, or Have Bitfield
+ * MUST appear and only immediately after the handshake."  They are taken at any
+ * time, and the last one holds:
+ * Custom: seen in aria2, which sends a bitfield instead of many haves whenever
+ * that is shorter; libtorrent sends it once a magnet's metadata has come.
  */
 #include "core/wire/message.h"
 
@@ -16,20 +15,8 @@ enum sp_err sp_wire_read_have(struct sp_wire *w, const uint8_t *body, struct sp_
     return sp_wire_check_piece(w, ev->piece);
 }
 
-enum sp_err sp_wire_check_stated(struct sp_wire *w)
-{
-    /* BEP-0006: "Exactly one of Have All, Have None, or Have Bitfield MUST
-     * appear and only immediately after the handshake." */
-    if (w->stated)
-        return sp_wire_fail(w, SP_EPROTO, "states what it has a second time, or too late");
-    return SP_OK;
-}
-
 enum sp_err sp_wire_check_bitfield_len(struct sp_wire *w, uint32_t len)
 {
-    enum sp_err err = sp_wire_check_stated(w);
-    if (err != SP_OK)
-        return err;
     if (w->piece_count ? len != sp_bits_wire_len(w->piece_count)
                        : len == 0 || len > SP_WIRE_BITFIELD_LEN_MAX)
         return sp_wire_fail(w, SP_EPROTO, "sends a bitfield of the wrong length");

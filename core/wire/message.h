@@ -46,8 +46,6 @@ enum sp_err sp_wire_put_number(struct sp_buf *out, uint8_t id, uint32_t number);
 
 /* have.c */
 enum sp_err sp_wire_read_have(struct sp_wire *w, const uint8_t *body, struct sp_wire_event *ev);
-/* Bitfield, have-all, have-none: may it come at this point? */
-enum sp_err sp_wire_check_stated(struct sp_wire *w);
 enum sp_err sp_wire_check_bitfield_len(struct sp_wire *w, uint32_t len);
 enum sp_err sp_wire_read_bitfield(struct sp_wire *w, struct sp_slice body,
                                   struct sp_wire_event *ev);

@@ -183,9 +183,6 @@ static enum sp_err check_shape(struct sp_wire *w, uint8_t id, uint32_t body_len)
     switch (id) {
     case SP_ID_BITFIELD:
         return sp_wire_check_bitfield_len(w, body_len);
-    case SP_ID_HAVE_ALL:
-    case SP_ID_HAVE_NONE:
-        return sp_wire_check_stated(w);
     case SP_ID_PIECE:
         if (body_len - 8 > w->block_len_max)
             return sp_wire_fail(w, SP_EPROTO, "sends a block that is too long");
@@ -264,10 +261,8 @@ static enum sp_err dispatch(struct sp_wire *w, const uint8_t *head, struct sp_wi
     switch (head[4]) {
     case SP_ID_BITFIELD:
         w->big_kind = SP_WIRE_BITFIELD;
-        w->stated = true;
         return await(w, PHASE_BIG, len - 1);
     case SP_ID_PIECE:
-        w->stated = true;
         ev->kind = kind;
         (void)await(w, PHASE_BLOCK, len - 9);
         return sp_wire_read_piece(w, body, len - 9, ev);
@@ -281,14 +276,11 @@ static enum sp_err dispatch(struct sp_wire *w, const uint8_t *head, struct sp_wi
     switch (head[4]) {
     case SP_ID_HAVE_ALL:
     case SP_ID_HAVE_NONE:
-        w->stated = true;
         return SP_OK;
     case SP_ID_HAVE:
-        w->stated = true;
         return sp_wire_read_have(w, body, ev);
     case SP_ID_REQUEST:
     case SP_ID_CANCEL:
-        w->stated = true;
         return sp_wire_read_request(w, body, ev);
     case SP_ID_REJECT:
         return sp_wire_read_request(w, body, ev);

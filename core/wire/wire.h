@@ -103,7 +103,6 @@ struct sp_wire {
     uint8_t phase;
     uint8_t head_len; /* bytes of head gathered */
     bool own_fast, own_ext, own_dht;
-    bool stated;      /* bitfield, have-all or have-none was seen, or its time is over */
     uint8_t big_kind; /* enum sp_wire_kind of the message that big gathers */
     uint8_t ext_id;   /* and its id when it is an extended one */
     enum sp_err err;
