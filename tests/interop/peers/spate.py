@@ -83,5 +83,5 @@ class Spate(Peer):
         return bool(self.events('complete'))
 
     def log_tail(self, lines=15):
-        said = [json.dumps(e) for e in self.events()[-lines:]]
+        said = [json.dumps(e) for e in self.events() if e.get('event') != 'progress'][-lines:]
         return said + super().log_tail(lines)
