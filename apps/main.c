@@ -89,6 +89,7 @@ int main(int argc, char **argv)
     int code;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error like a full disk */
     text_init();
     if (!name) {
         opts_help(stderr);

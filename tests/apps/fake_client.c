@@ -11,6 +11,7 @@
  *   at_once=1      complete without any progress   bad=2-3        verify: bad pieces
  *   missing=1      verify: file 1 is not there     work_ms=100    create and verify take so long
  *   create=enoent  sp_create fails                 fetch=FILE     what sp_fetch_url gives
+ *   corrupt=1      the copy of the data is not the same
  * Data is not written, but for torrents that another fake client of the
  * process seeds: they are copied.
  */
@@ -188,8 +189,10 @@ static void copy_file(const char *from, const char *to)
     mkdir(dir, 0777);
     in = fopen(from, "rb");
     out = fopen(to, "wb");
-    for (size_t n; in && out && (n = fread(chunk, 1, sizeof(chunk), in)) > 0;)
+    for (size_t n; in && out && (n = fread(chunk, 1, sizeof(chunk), in)) > 0;) {
+        chunk[n / 2] ^= script("corrupt", 0) > 0;
         fwrite(chunk, 1, n, out);
+    }
     if (in)
         fclose(in);
     if (out)

@@ -3,7 +3,7 @@
 signals.  usage: program_test.py SPATE   (built over fake_client.c)
 
 TAP on standard output."""
-import json, os, pty, re, select, shutil, signal, struct, subprocess, sys, tempfile, termios, time
+import json, os, pty, re, resource, select, shutil, signal, struct, subprocess, sys, tempfile, termios, time
 import fcntl
 
 SPATE = os.path.abspath(sys.argv[1])
@@ -256,6 +256,10 @@ def create_writes_whole_or_nothing():
            "spate create: made/none: No such file or directory", "")
     expect(run("create", "made/data.bin", "-o", "made/none/n.torrent"), 1,
            "spate create: made/none/n.torrent: No such file or directory", "")
+    r = subprocess.run([SPATE, "create", "made/data.bin", "-o", "made/n.torrent"],
+                       capture_output=True, env=env(), timeout=20,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)))
+    assert r.returncode == 1 and r.stderr == b"spate create: made/n.torrent: File too large\n", r
     p = subprocess.Popen([SPATE, "create", "made/data.bin", "-o", "made/n.torrent"],
                          stderr=subprocess.PIPE, env=env(spate_fake="work_ms=5000"))
     time.sleep(0.7)
@@ -543,6 +547,9 @@ def demo_verifies_and_cleans_up():
     out, err = p.communicate(timeout=20)
     assert p.returncode == 130 and b"cleaned up" in out
     assert not [f for f in os.listdir(TMP) if re.match(r"spate-......$", f)], os.listdir(TMP)
+    r = run("demo", "--size", "1M", fake="corrupt=1", tmpdir=f"{TMP}/demo")
+    expect(r, 4)
+    assert "differs from the original" in r.err and os.listdir("demo") == []
     r = run("demo", "--size", "1M", "--json")
     expect(r, 0, "")
     assert json.loads(r.out.splitlines()[-1]) == {"event": "demo", "verified": True}
