@@ -2,20 +2,7 @@
 #include <inttypes.h>
 #include <spate/magnet.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-static void *mem_alloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return calloc(1, size);
-}
-
-static void mem_free(void *ctx, void *ptr)
-{
-    (void)ctx;
-    free(ptr);
-}
 
 static void show_hash(const char *label, const uint8_t *hash, size_t len)
 {
@@ -27,7 +14,6 @@ static void show_hash(const char *label, const uint8_t *hash, size_t len)
 
 int main(int argc, char **argv)
 {
-    const struct sp_mem mem = {mem_alloc, mem_free, NULL};
     struct sp_magnet *m;
     struct sp_diag diag;
 
@@ -36,7 +22,7 @@ int main(int argc, char **argv)
         return 2;
     }
     struct sp_slice in = {.ptr = (const uint8_t *)argv[1], .len = strlen(argv[1])};
-    if (sp_magnet_parse(&mem, in, &m, &diag) != SP_OK) {
+    if (sp_magnet_parse(sp_mem_libc(), in, &m, &diag) != SP_OK) {
         fprintf(stderr, "byte %" PRIu64 ": %s\n", diag.off, diag.text);
         return 3;
     }

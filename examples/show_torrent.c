@@ -2,19 +2,6 @@
 #include <inttypes.h>
 #include <spate/metainfo.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-static void *mem_alloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return calloc(1, size);
-}
-
-static void mem_free(void *ctx, void *ptr)
-{
-    (void)ctx;
-    free(ptr);
-}
 
 static void show(const struct sp_metainfo *mi)
 {
@@ -32,7 +19,6 @@ static void show(const struct sp_metainfo *mi)
 int main(int argc, char **argv)
 {
     static uint8_t bytes[16 << 20];
-    const struct sp_mem mem = {mem_alloc, mem_free, NULL};
     struct sp_metainfo *mi;
     struct sp_diag diag;
 
@@ -43,7 +29,7 @@ int main(int argc, char **argv)
     }
     struct sp_slice in = {.ptr = bytes, .len = fread(bytes, 1, sizeof(bytes), file)};
     fclose(file);
-    if (sp_metainfo_parse(&mem, in, NULL, &mi, &diag) != SP_OK) {
+    if (sp_metainfo_parse(sp_mem_libc(), in, NULL, &mi, &diag) != SP_OK) {
         fprintf(stderr, "%s: %s\n", argv[1], diag.text);
         return 3;
     }

@@ -1,5 +1,5 @@
 /* spate/mem.h - where the pure parts get memory: only from the allocator they
- * are handed.  Two functions over calloc and free will do for most callers.
+ * are handed.  sp_mem_libc() will do for most callers.
  */
 #ifndef SPATE_MEM_H
 #define SPATE_MEM_H
@@ -11,5 +11,8 @@ struct sp_mem {
     void (*free)(void *ctx, void *ptr);     /* takes NULL */
     void *ctx;
 };
+
+/* calloc and free; never NULL, safe from any thread. */
+SP_API const struct sp_mem *sp_mem_libc(void);
 
 #endif

@@ -306,18 +306,18 @@ static char *absolute(const char *dir)
 static enum sp_err init_bits(struct sp_held *h)
 {
     uint32_t n = h->mi->piece_count;
-    enum sp_err err = sp_bits_init(&h->have, sp_heap(), n);
+    enum sp_err err = sp_bits_init(&h->have, sp_mem_libc(), n);
     if (err == SP_OK)
-        err = sp_bits_init(&h->saving, sp_heap(), n);
+        err = sp_bits_init(&h->saving, sp_mem_libc(), n);
     if (err == SP_OK)
-        err = sp_bits_init(&h->have_out, sp_heap(), n);
+        err = sp_bits_init(&h->have_out, sp_mem_libc(), n);
     return err;
 }
 
 static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
                              struct sp_diag *diag)
 {
-    enum sp_err err = sp_metainfo_parse(sp_heap(), add->metainfo->raw, NULL, &h->mi, diag);
+    enum sp_err err = sp_metainfo_parse(sp_mem_libc(), add->metainfo->raw, NULL, &h->mi, diag);
     if (err != SP_OK)
         return err;
     if (pthread_mutex_init(&h->lock, NULL) != 0)

@@ -17,7 +17,7 @@ static void heap_free(void *ctx, void *ptr)
     free(ptr);
 }
 
-const struct sp_mem *sp_heap(void)
+const struct sp_mem *sp_mem_libc(void)
 {
     static const struct sp_mem heap = {heap_alloc, heap_free, NULL};
     return &heap;

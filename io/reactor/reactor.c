@@ -208,7 +208,7 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     sp_list_init(&r->socks);
     if (pthread_mutex_init(&r->lock, NULL) != 0 || uv_loop_init(&r->loop) != 0)
         return SP_ENOMEM;
-    own.mem = sp_heap();
+    own.mem = sp_mem_libc();
     enum sp_err err = sp_session_new(&own, sp_reactor_now(r), &r->session);
     if (err == SP_OK)
         err = sp_http_new(&r->loop, http, &r->http);
