@@ -1,10 +1,10 @@
 /* Which blocks to ask for, and how many at once.
  *
  * The pipeline is sized from what is measured, per connection: rate times
- * (round trip + SLACK_NS).  While the peer has more to give than is asked for,
- * the rate grows with the window and the window with the rate; once the link
- * is full it stays.  Requests go out in batches of a quarter of the window, so
- * that both ends work on many at once.
+ * (round trip + SLACK_NS).  The slack is what peers need that answer in pulses
+ * (Transmission: twice a second) or on busy links.  While the peer has more to give than is asked
+ * for, the rate grows with the window and the window with the rate; once the link is full it stays.
+ * Requests go out in batches of a quarter of the window, so that both ends work on many at once.
  *
  * Memory is asked before bytes are: a piece is opened only when all of it has
  * room (hub.h).  Who finds none waits in line at hub.starved until a piece has
@@ -12,7 +12,7 @@
  */
 #include "core/torrent/state.h"
 
-#define SLACK_NS      (250 * SP_MS_NS)
+#define SLACK_NS      SP_SECOND_NS
 #define WINDOW_MIN_NS (50 * SP_MS_NS)
 #define RTT_KEPT_NS   (10 * SP_SECOND_NS)
 #define IDLE_NS       (100 * SP_MS_NS)
