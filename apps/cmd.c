@@ -252,3 +252,15 @@ const char *cmd_hash_text(char text[HASH_TEXT_CAP], const struct sp_metainfo *mi
         snprintf(text + 2 * i, 3, "%02x", hash[i]);
     return text;
 }
+
+char *cmd_default_state_dir(void)
+{
+    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    struct str path = {0};
+
+    if (xdg && xdg[0] == '/')
+        str_fmt(&path, "%s/spate", xdg);
+    else if (home && home[0] == '/')
+        str_fmt(&path, "%s/.local/state/spate", home);
+    return path.ptr;
+}

@@ -22,6 +22,7 @@ int cmd_verify(const struct opts *opts);
 int cmd_magnet(const struct opts *opts);
 int cmd_bench(const struct opts *opts);
 int cmd_demo(const struct opts *opts);
+int cmd_state(const struct opts *opts);
 
 /* One line on standard error, "spate COMMAND: ...", made printable. */
 SP_PRINTF(2, 3) void cmd_error(const struct opts *opts, const char *format, ...);
@@ -35,6 +36,9 @@ int cmd_failed(const struct opts *opts, const char *what, enum sp_err err,
  * Anything else that goes wrong is said: EXIT_FAILED. */
 int cmd_print(const struct opts *opts, const struct str *text);
 
+/* $XDG_STATE_HOME/spate or ~/.local/state/spate, to be given to free; NULL:
+ * neither is known. */
+char *cmd_default_state_dir(void);
 /* --dir, "." without it; NULL, and said, when that is no directory. */
 const char *cmd_dir(const struct opts *opts);
 

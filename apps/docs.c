@@ -33,7 +33,7 @@ void docs_man(FILE *out)
                  "*spate* _COMMAND_ \\[OPTIONS\\] \\[OPERANDS\\]\n\n# DESCRIPTION\n\n"
                  "Downloads, serves, makes and checks torrents. Each command has a page of its "
                  "own: *spate-get*(1) and so on, and *--help*.\n\n# COMMANDS\n\n");
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++) {
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++) {
         fprintf(out, "*%s* ", cmd_table[cmd].name);
         put_scdoc(out, cmd_table[cmd].operands);
         fprintf(out, "\n\t");
@@ -118,7 +118,7 @@ static void put_words(FILE *out, const char *choices)
 
 static void put_commands(FILE *out)
 {
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++)
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++)
         fprintf(out, "%s%s", cmd ? " " : "", cmd_table[cmd].name);
 }
 
@@ -170,7 +170,7 @@ void docs_bash(FILE *out)
             "        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n        return ;;\n    ");
     bash_other_arguments(out);
     fprintf(out, "    esac\n    case $command in\n");
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++) {
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++) {
         const char *complete = cmd_table[cmd].complete;
         fprintf(out, "    %s)\n        options='", cmd_table[cmd].name);
         for (enum opt_id id = 0; id < OPT_ID_COUNT; id++)
@@ -256,7 +256,7 @@ void docs_zsh(FILE *out)
 {
     fprintf(out, "#compdef spate\n"
                  "_spate() {\n    local -a commands\n    commands=(\n");
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++) {
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++) {
         fprintf(out, "        '%s:", cmd_table[cmd].name);
         put_quoted(out, cmd_table[cmd].summary, "\\");
         fprintf(out, "'\n");
@@ -264,7 +264,7 @@ void docs_zsh(FILE *out)
     fprintf(out, "    )\n    if ((CURRENT == 2)); then\n"
                  "        _describe command commands\n        return\n    fi\n"
                  "    shift words\n    ((CURRENT--))\n    case $words[1] in\n");
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++) {
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++) {
         const struct cmd_def *def = &cmd_table[cmd];
         fprintf(out, "    %s)\n        _arguments -s \\\n", def->name);
         for (enum opt_id id = 0; id < OPT_ID_COUNT; id++)
@@ -302,7 +302,7 @@ static void fish_operands(FILE *out, const struct cmd_def *def)
 void docs_fish(FILE *out)
 {
     fprintf(out, "# fish completion for spate\ncomplete -c spate -f\n");
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++) {
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++) {
         const struct cmd_def *def = &cmd_table[cmd];
         fprintf(out, "complete -c spate -n __fish_use_subcommand -a %s -d '", def->name);
         put_quoted(out, def->summary, "\\");

@@ -71,7 +71,7 @@ static int run(const struct opts *opts)
         [CMD_GET] = cmd_get,           [CMD_SEED] = cmd_seed,     [CMD_CREATE] = cmd_create,
         [CMD_SHOW] = cmd_show,         [CMD_VERIFY] = cmd_verify, [CMD_MAGNET] = cmd_magnet,
         [CMD_BENCH] = cmd_bench,       [CMD_DEMO] = cmd_demo,     [CMD_HELP] = run_help,
-        [CMD_VERSION] = print_version,
+        [CMD_VERSION] = print_version, [CMD_STATE] = cmd_state,
     };
 
     if (opts_has(opts, OPT_HELP))

@@ -58,7 +58,7 @@ const char *opts_nearest_cmd(const char *name)
     const char *best = NULL;
     size_t best_far = SIZE_MAX;
 
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++) {
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++) {
         size_t far = nearness(name, strlen(name), cmd_table[cmd].name);
         if (far < best_far) {
             best_far = far;
@@ -356,7 +356,7 @@ void opts_help(FILE *out)
 {
     fprintf(out, "Spate, a BitTorrent client.\n\n"
                  "Usage: spate COMMAND [OPTIONS] [OPERANDS]\n\nCommands:\n");
-    for (enum cmd_id cmd = 0; cmd < CMD_COUNT; cmd++)
+    for (enum cmd_id cmd = 0; cmd < CMD_SHOWN_COUNT; cmd++)
         fprintf(out, "  %-8s  %s\n", cmd_table[cmd].name, cmd_table[cmd].summary);
     fprintf(out,
             "\nEvery command has --help, --json and --quiet.  Sizes and rates: 512K, 10M, 1.5G\n"

@@ -32,7 +32,9 @@ enum cmd_id {
     CMD_DEMO,
     CMD_HELP,
     CMD_VERSION,
+    CMD_STATE, /* from here on: known, told nowhere */
     CMD_COUNT,
+    CMD_SHOWN_COUNT = CMD_STATE,
 };
 
 /* In the order of the help. */

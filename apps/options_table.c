@@ -43,7 +43,7 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
     [OPT_STATE] = {.name = "state",
                    .kind = OPT_DIRECTORY,
                    .group = GROUP_DATA,
-                   .cmds = TRANSFER,
+                   .cmds = TRANSFER | CMD(STATE),
                    .value = "DIR",
                    .help = "where resume state is kept (default: ~/.local/state/spate)"},
     [OPT_NO_STATE] = {.name = "no-state",
@@ -336,4 +336,10 @@ const struct cmd_def cmd_table[CMD_COUNT] = {
                   .summary = "help on a command",
                   .about = "The same as `spate COMMAND --help`."},
     [CMD_VERSION] = {.name = "version", .operands = "", .summary = "print the version"},
+    [CMD_STATE] = {.name = "__state",
+                   .operands = "",
+                   .summary = "print what the saved state says, for tests",
+                   .about = "One JSON object a torrent: the pieces that are durable on the disk "
+                            "(hexadecimal, one bit each as in a BITFIELD message), where, and the "
+                            "bytes moved so far. It may be in use by another process."},
 };

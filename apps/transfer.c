@@ -80,25 +80,12 @@ static bool make_dirs(const char *path)
     return ok;
 }
 
-/* $XDG_STATE_HOME/spate or ~/.local/state/spate; NULL: neither is known. */
-static char *default_state_dir(void)
-{
-    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    struct str path = {0};
-
-    if (xdg && xdg[0] == '/')
-        str_fmt(&path, "%s/spate", xdg);
-    else if (home && home[0] == '/')
-        str_fmt(&path, "%s/.local/state/spate", home);
-    return path.ptr;
-}
-
 static bool choose_state_dir(struct transfer *t)
 {
     if (opts_has(t->opts, OPT_NO_STATE))
         return true;
     t->state_dir = opts_has(t->opts, OPT_STATE) ? text_copy(t->opts->value[OPT_STATE].text)
-                                                : default_state_dir();
+                                                : cmd_default_state_dir();
     if (t->state_dir && !make_dirs(t->state_dir)) {
         cmd_error(t->opts, "state directory '%s': %s", t->state_dir, strerror(errno));
         return false;
@@ -459,7 +446,8 @@ static void on_tracker(struct transfer *t, struct transfer_torrent *torrent,
 static void on_event(struct transfer *t, const struct sp_client_event *ev)
 {
     struct transfer_torrent *torrent = find(t, ev->torrent);
-    bool about_torrent = ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED;
+    bool about_torrent = ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED &&
+                         ev->kind != SP_EV_WARNING;
     struct str line = {0};
 
     if (about_torrent && (!torrent || torrent->is_missing))
@@ -490,6 +478,10 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
     case SP_EV_LISTENING:
         report_event(t->report, NULL, "listening", ev->text,
                      t->role == TRANSFER_SEED ? say(&line, "listening on %s", ev->text) : NULL);
+        break;
+    case SP_EV_WARNING:
+        report_error(t->report, torrent, "warning", ev->text,
+                     torrent ? say(&line, "%s: %s", torrent->name.ptr, ev->text) : ev->text);
         break;
     case SP_EV_STOPPED:
         break;

@@ -122,6 +122,7 @@ enum sp_client_event_kind {
     SP_EV_TRACKER,     /* a tracker answered or failed: text */
     SP_EV_LISTENING,   /* text: the address; port 0 asked for is filled in */
     SP_EV_STOPPED,     /* sp_client_stop is done; nothing follows */
+    SP_EV_WARNING,     /* text: something went wrong and work goes on, e.g. state is not saved */
 };
 
 struct sp_client_event {
@@ -214,6 +215,26 @@ SP_API uint32_t sp_client_trackers(const struct sp_client *client, sp_torrent_id
  * cap bytes; gives how many the torrent has. */
 SP_API size_t sp_client_pieces(const struct sp_client *client, sp_torrent_id torrent,
                                uint8_t *ret_bits, size_t cap);
+
+/* --- saved state ----------------------------------------------------------- */
+
+/* What is remembered of a torrent between runs. */
+struct sp_client_saved {
+    uint8_t info_hash[SP_SHA1_LEN];
+    const uint8_t *pieces; /* as in a BITFIELD message: verified and durable on the disk */
+    uint32_t piece_count;
+    const char *dir; /* absolute */
+    uint64_t downloaded_bytes, uploaded_bytes;
+    int64_t saved_at; /* seconds since 1970 */
+};
+
+/* Calls each for every torrent, by info-hash, on the calling thread; the row is
+ * borrowed meanwhile.  Blocks.  A client may be using dir.
+ * SP_ENOENT  nothing was saved there
+ * SP_EDATA   damaged, or of another version; the rest was given   SP_EIO, SP_EACCES */
+SP_MUST_USE SP_API enum sp_err
+sp_client_list_state(const char *dir, void (*each)(void *ctx, const struct sp_client_saved *row),
+                     void *ctx, struct sp_diag *diag);
 
 /* --- fetching a torrent file ------------------------------------------------ */
 

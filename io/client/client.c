@@ -389,6 +389,13 @@ static char *copy(const char *text)
     return text ? strdup(text) : NULL;
 }
 
+static void warn(struct sp_client *c, enum sp_err err, const char *text)
+{
+    struct sp_client_event ev = {.kind = SP_EV_WARNING, .torrent = SP_TORRENT_NONE, .err = err};
+    snprintf(ev.text, sizeof(ev.text), "%s", text);
+    push_event(c, &ev);
+}
+
 static enum sp_err make_pools(struct sp_client *c, struct sp_diag *diag)
 {
     struct sp_disk_cfg dc = {0};
@@ -397,8 +404,14 @@ static enum sp_err make_pools(struct sp_client *c, struct sp_diag *diag)
         err = sp_hasher_new(NULL, &c->env.hasher);
     if (err != SP_OK)
         return say(diag, err, "cannot start: %s", sp_err_text(err));
-    if (c->cfg.state_dir)
-        err = sp_store_open(c->cfg.state_dir, &c->env.store, diag);
+    if (c->cfg.state_dir) {
+        struct sp_diag found = {0};
+        err = sp_store_open(c->cfg.state_dir, &c->env.store, &found);
+        if (err != SP_OK && diag)
+            *diag = found;
+        else if (err == SP_OK && found.text[0])
+            warn(c, found.err, found.text);
+    }
     return err;
 }
 

@@ -222,7 +222,10 @@ enum sp_err sp_db_open_to_look(struct sp_db *db, const char *path, char why[SP_D
     }
     if (err == SP_OK)
         err = ask_number(db, "PRAGMA user_version", &version, why);
-    if (err == SP_OK && version != (int)SP_COUNT(MIGRATIONS)) {
+    if (err == SP_OK && version == 0) {
+        snprintf(why, SP_DB_WHY_LEN, "state.db is empty");
+        err = SP_ENOENT; /* its maker has not come further */
+    } else if (err == SP_OK && version != (int)SP_COUNT(MIGRATIONS)) {
         snprintf(why, SP_DB_WHY_LEN, "state.db is of another version of Spate (%d)", version);
         err = SP_EDATA;
     }

@@ -10,6 +10,7 @@
  *   hang=1         stop never ends                 new=enet       sp_client_new fails
  *   at_once=1      complete without any progress   bad=2-3        verify: bad pieces
  *   missing=1      verify: file 1 is not there     work_ms=100    create and verify take so long
+ *   state=1        what is saved: 0 nothing, 1 a torrent, 2 another one damaged
  *   create=enoent  sp_create fails                 fetch=FILE     what sp_fetch_url gives
  *   corrupt=1      the copy of the data is not the same
  * Data is not written, but for torrents that another fake client of the
@@ -413,6 +414,20 @@ size_t sp_client_pieces(const struct sp_client *client, sp_torrent_id torrent, u
             ret_bits[at / 8] |= (uint8_t)(0x80 >> at % 8);
     }
     return ((size_t)s->piece_count + 7) / 8;
+}
+
+enum sp_err sp_client_list_state(const char *dir,
+                                 void (*each)(void *ctx, const struct sp_client_saved *row),
+                                 void *ctx, struct sp_diag *diag)
+{
+    static const uint8_t pieces[] = {0xf0, 0x80};
+    struct sp_client_saved row = {
+        .pieces = pieces, .piece_count = 9, .dir = dir, .uploaded_bytes = 7, .saved_at = 1};
+    memset(row.info_hash, 0xab, sizeof(row.info_hash));
+    if (script("state", 0) < 1)
+        return sp_diag_set(diag, SP_ENOENT, 0, "there is no state.db");
+    each(ctx, &row);
+    return script("state", 0) > 1 ? sp_diag_set(diag, SP_EDATA, 0, "1 row is damaged") : SP_OK;
 }
 
 enum sp_err sp_fetch_url(const char *url, size_t max_bytes, const volatile bool *cancel,
