@@ -446,8 +446,8 @@ static void on_tracker(struct transfer *t, struct transfer_torrent *torrent,
 static void on_event(struct transfer *t, const struct sp_client_event *ev)
 {
     struct transfer_torrent *torrent = find(t, ev->torrent);
-    bool about_torrent = ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED &&
-                         ev->kind != SP_EV_WARNING;
+    bool about_torrent =
+        ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED && ev->kind != SP_EV_WARNING;
     struct str line = {0};
 
     if (about_torrent && (!torrent || torrent->is_missing))

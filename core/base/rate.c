@@ -78,6 +78,18 @@ uint64_t sp_bucket_room(struct sp_bucket *b, sp_time_ns now)
     return b->tokens > 0 ? (uint64_t)b->tokens : 0;
 }
 
+uint64_t sp_bucket_least(const struct sp_bucket *b)
+{
+    uint64_t least = b->rate_Bps / 20;
+    return least < 1 ? 1 : least > SP_BLOCK_LEN ? SP_BLOCK_LEN : least;
+}
+
+uint64_t sp_bucket_portion(struct sp_bucket *b, sp_time_ns now)
+{
+    uint64_t room = sp_bucket_room(b, now);
+    return room < sp_bucket_least(b) ? 0 : room;
+}
+
 void sp_bucket_take(struct sp_bucket *b, uint64_t bytes)
 {
     if (b->rate_Bps)

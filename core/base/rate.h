@@ -33,6 +33,12 @@ void sp_bucket_init(struct sp_bucket *b, uint64_t rate_Bps, sp_time_ns now);
 void sp_bucket_change(struct sp_bucket *b, uint64_t rate_Bps, sp_time_ns now);
 /* Bytes that may pass; UINT64_MAX without a limit. */
 uint64_t sp_bucket_room(struct sp_bucket *b, sp_time_ns now);
+/* The least that is worth a system call and a packet: 50 ms of the rate, at
+ * most a block.  Without it a limited stream goes out in dribbles of a few
+ * bytes, as fast as the loop turns, and headers outweigh payload. */
+uint64_t sp_bucket_least(const struct sp_bucket *b);
+/* sp_bucket_room, but 0 when that is below sp_bucket_least. */
+uint64_t sp_bucket_portion(struct sp_bucket *b, sp_time_ns now);
 void sp_bucket_take(struct sp_bucket *b, uint64_t bytes);
 /* When there will be room for at least bytes (at most the burst). */
 sp_time_ns sp_bucket_ready_at(const struct sp_bucket *b, uint64_t bytes);

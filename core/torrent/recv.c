@@ -42,12 +42,13 @@ static void predict(struct sp_conn *c, size_t limit, size_t *total)
 static uint64_t allowed(struct sp_conn *c, sp_time_ns now)
 {
     struct sp_hub *h = c->h;
-    uint64_t all = sp_bucket_room(&h->down, now), own = sp_bucket_room(&c->t->down, now);
-    uint64_t room = all < own ? all : own;
+    struct sp_bucket *all = &h->down, *own = &c->t->down;
+    uint64_t of_all = sp_bucket_portion(all, now), of_own = sp_bucket_portion(own, now);
+    uint64_t room = of_all < of_own ? of_all : of_own;
 
     if (room == 0) {
-        sp_time_ns at = all ? sp_bucket_ready_at(&c->t->down, SP_BLOCK_LEN)
-                            : sp_bucket_ready_at(&h->down, SP_BLOCK_LEN);
+        const struct sp_bucket *empty = of_all ? own : all;
+        sp_time_ns at = sp_bucket_ready_at(empty, sp_bucket_least(empty));
         sp_list_add(&h->down_waiting, &c->down_link);
         if (h->throttle_timer.pos == 0 || h->throttle_timer.at > at)
             sp_timers_set(&h->timers, &h->throttle_timer, at);

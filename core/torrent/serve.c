@@ -282,12 +282,13 @@ void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time
 static uint64_t allowed(struct sp_conn *c, sp_time_ns now)
 {
     struct sp_hub *h = c->h;
-    uint64_t all = sp_bucket_room(&h->up, now), own = sp_bucket_room(&c->t->up, now);
-    uint64_t room = all < own ? all : own;
+    struct sp_bucket *all = &h->up, *own = &c->t->up;
+    uint64_t of_all = sp_bucket_portion(all, now), of_own = sp_bucket_portion(own, now);
+    uint64_t room = of_all < of_own ? of_all : of_own;
 
     if (room == 0) {
-        sp_time_ns at = all ? sp_bucket_ready_at(&c->t->up, SP_BLOCK_LEN)
-                            : sp_bucket_ready_at(&h->up, SP_BLOCK_LEN);
+        const struct sp_bucket *empty = of_all ? own : all;
+        sp_time_ns at = sp_bucket_ready_at(empty, sp_bucket_least(empty));
         sp_list_add(&h->up_waiting, &c->up_link);
         if (h->throttle_timer.pos == 0 || h->throttle_timer.at > at)
             sp_timers_set(&h->timers, &h->throttle_timer, at);

@@ -308,6 +308,33 @@ TEST(bucket_bounds_what_passes)
     CHECK(passed <= 20 * 1000000 + b.burst_bytes + 2 * SP_BLOCK_LEN);
     sp_bucket_init(&b, 0, now);
     CHECK_EQ(sp_bucket_room(&b, now), (intmax_t)UINT64_MAX);
+    CHECK_EQ(sp_bucket_portion(&b, now), (intmax_t)UINT64_MAX);
+}
+
+/* However often it is asked, what passes at once is worth sending. */
+TEST(bucket_gives_portions)
+{
+    const uint64_t rates[] = {10, 10000, 200000, 2 << 20, 1 << 30};
+    for (size_t i = 0; i < SP_COUNT(rates); i++) {
+        struct sp_bucket b;
+        sp_time_ns now = SP_SECOND_NS, end = 3 * SP_SECOND_NS;
+        uint64_t passed = 0, times = 0;
+        sp_bucket_init(&b, rates[i], now);
+        for (; now < end; now += SP_MS_NS / 10) {
+            uint64_t n = sp_bucket_portion(&b, now);
+            if (n == 0)
+                CHECK(sp_bucket_ready_at(&b, sp_bucket_least(&b)) > now);
+            if (n == 0)
+                continue;
+            CHECK(n >= sp_bucket_least(&b));
+            sp_bucket_take(&b, n);
+            passed += n;
+            times++;
+        }
+        CHECK(times <= 40 || passed / times >= SP_BLOCK_LEN);
+        CHECK(passed >= rates[i] * 2 * 9 / 10 || rates[i] < 20);
+        CHECK(passed <= rates[i] * 2 + 20);
+    }
 }
 
 int main(void)
