@@ -10,7 +10,7 @@ struct sp_session {
     uint32_t torrent_cap, torrent_count;
     struct sp_map by_id, by_hash;
     struct sp_torrent *leaving; /* removed, jobs still out; linked by .next_leaving */
-    uint64_t large_bytes; /* least budget that the torrents' pieces fit into */
+    uint64_t large_bytes;       /* least budget that the torrents' pieces fit into */
     bool stopping;
 };
 
@@ -80,7 +80,7 @@ static enum sp_err init_hub(struct sp_session *s, sp_time_ns now)
     sp_bucket_init(&h->down, cfg->down_Bps, now);
     sp_bucket_init(&h->up, cfg->up_Bps, now);
     struct sp_list *const lists[] = {&h->down_waiting, &h->up_waiting, &h->closing, &h->dialing,
-                                     &h->receiving,    &h->sending,    &h->starved};
+                                     &h->receiving,    &h->sending,    &h->starved, &h->works};
     for (size_t i = 0; i < SP_COUNT(lists); i++)
         sp_list_init(lists[i]);
 
@@ -129,16 +129,20 @@ enum sp_err sp_session_new(const struct sp_session_cfg *cfg, sp_time_ns now,
     return SP_OK;
 }
 
-static void drop_jobs(struct sp_hub *h)
+/* Whether queued, stuck, or with the shell, which does not give them back. */
+static void drop_works(struct sp_hub *h)
 {
-    struct sp_work *next;
-    for (struct sp_work *w = h->jobs_first; w; w = next) {
-        next = w->next;
-        w->t->jobs_out--;
-        sp_work_free(h, w);
-    }
+    while (h->works.count)
+        sp_work_free(h, sp_work_of(h->works.ends.next));
     h->jobs_first = NULL;
     h->jobs_last = &h->jobs_first;
+}
+
+static void free_rest(struct sp_torrent *t)
+{
+    t->jobs_out = 0;
+    t->stuck = NULL;
+    sp_torrent_free(t);
 }
 
 static void free_dead(struct sp_hub *h)
@@ -157,18 +161,14 @@ void sp_session_free(struct sp_session *s)
         if (s->torrents[i])
             sp_torrent_drop_conns(s->torrents[i], "session ends", 0);
     }
-    if (h->jobs_last)
-        drop_jobs(h);
+    drop_works(h);
     for (uint32_t i = 0; i < s->torrent_cap; i++) {
-        if (!s->torrents[i])
-            continue;
-        s->torrents[i]->jobs_out = 0;
-        sp_torrent_free(s->torrents[i]);
+        if (s->torrents[i])
+            free_rest(s->torrents[i]);
     }
     for (struct sp_torrent *t = s->leaving, *next; t; t = next) {
         next = t->next_leaving;
-        t->jobs_out = 0;
-        sp_torrent_free(t);
+        free_rest(t);
     }
     free_dead(h);
     sp_trackers_free(h->trackers);
@@ -634,4 +634,72 @@ void sp_session_tick(struct sp_session *s, sp_time_ns now)
             sp_torrent_tick(SP_CONTAINER(timer, struct sp_torrent, timer), now);
     }
     sp_trackers_tick(h->trackers, now);
+}
+
+/* ---- for tests ---- */
+
+struct tally {
+    uint32_t conns, half_open, fetching, sending;
+    uint64_t committed;
+};
+
+static void count_torrent(const struct sp_torrent *t, struct tally *n)
+{
+    n->committed += t->committed_bytes;
+    n->conns += t->conn_count;
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        const struct sp_conn *c = t->conns[i];
+        if (!c)
+            continue;
+        n->half_open += c->state == CONN_DIALING;
+        n->fetching += c->asks.count > 0;
+        n->sending += c->wants.count || c->chunks.count || c->read;
+    }
+}
+
+/* Blocks in jobs and in the cache; those of torrents are counted already. */
+static const char *check_blocks(const struct sp_hub *h, struct sp_census *census)
+{
+    for (struct sp_link *k = h->works.ends.next; k != &h->works.ends; k = k->next) {
+        const struct sp_work *w = sp_work_of(k);
+        for (uint32_t i = 0; i < w->job.iov_count; i++) {
+            if (w->job.iov[i].ptr)
+                sp_census_block(h, census, w->job.iov[i].ptr);
+        }
+    }
+    for (uint32_t i = 0; i < h->cache.cap; i++) {
+        if (h->cache.entries[i].data)
+            sp_census_block(h, census, h->cache.entries[i].data);
+    }
+    if (!census->blurred && census->shares != h->pool.used * CENSUS_WHOLE)
+        return "blocks are used that nobody holds, or held that are not used";
+    return NULL;
+}
+
+const char *sp_session_broken(const struct sp_session *s)
+{
+    const struct sp_hub *h = &s->hub;
+    struct sp_census census = {0};
+    struct tally n = {0};
+
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        const char *why = s->torrents[i] ? sp_torrent_broken(s->torrents[i], &census) : NULL;
+        if (why)
+            return why;
+        if (s->torrents[i])
+            count_torrent(s->torrents[i], &n);
+    }
+    for (const struct sp_torrent *t = s->leaving; t; t = t->next_leaving)
+        count_torrent(t, &n);
+    if (n.conns != h->conn_count || n.half_open != h->half_open_count)
+        return "the session counts connections wrong";
+    if (n.fetching != h->fetching_count)
+        return "fetching connections are counted wrong";
+    if (n.sending != h->sending_count)
+        return "sending connections are counted wrong";
+    if (n.committed != h->committed_bytes)
+        return "committed memory is counted wrong";
+    if (h->pool.used + h->pool.reserved > h->pool.block_max)
+        return "more blocks are used than there may be";
+    return check_blocks(h, &census);
 }

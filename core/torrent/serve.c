@@ -200,7 +200,7 @@ static bool start_read(struct sp_conn *c, uint32_t max_bytes)
 {
     struct sp_hub *h = c->h;
     uint32_t blocks, count = run_of(c, max_bytes, &blocks);
-    struct sp_work *w = SP_NEW(h->mem, struct sp_work);
+    struct sp_work *w = sp_work_new(h);
     if (!w)
         return false;
     w->job.iov = SP_NEW_ARRAY(h->mem, struct sp_iov, blocks);

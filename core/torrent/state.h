@@ -143,6 +143,7 @@ struct sp_gone {
 /* A job of ours on its way. */
 struct sp_work {
     struct sp_job job;
+    struct sp_link link;  /* in the hub's works, from birth to end */
     struct sp_work *next; /* in the hub's queue, or t->stuck */
     struct sp_torrent *t; /* NULL: removed meanwhile */
     struct sp_conn *c;    /* READ: NULL when it went */
@@ -151,6 +152,11 @@ struct sp_work {
     uint32_t want_count;
     uint64_t *from; /* HASH, WRITE: who sent each block, as the blame key of its address */
 };
+
+static inline struct sp_work *sp_work_of(struct sp_link *link)
+{
+    return SP_CONTAINER(link, struct sp_work, link);
+}
 
 struct sp_torrent {
     struct sp_hub *h;
@@ -210,6 +216,15 @@ void sp_torrent_clear_error(struct sp_torrent *t, sp_time_ns now);
 void sp_torrent_drop_conns(struct sp_torrent *t, const char *why, sp_time_ns now);
 uint64_t sp_torrent_left(const struct sp_torrent *t);
 
+/* check.c: for tests.  NULL, or what is wrong. */
+struct sp_census {
+    uint64_t shares; /* of pool blocks, CENSUS_WHOLE for each block that is reached */
+    bool blurred;    /* a block has too many references to be counted so */
+};
+#define CENSUS_WHOLE UINT64_C(5342931457063200) /* divisible by all up to 40 */
+void sp_census_block(const struct sp_hub *h, struct sp_census *census, const uint8_t *block);
+const char *sp_torrent_broken(const struct sp_torrent *t, struct sp_census *census);
+
 /* swarm.c */
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
@@ -248,6 +263,7 @@ void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
 void sp_store_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
 void sp_store_retry(struct sp_torrent *t, sp_time_ns now);
 void sp_store_drop_open(struct sp_torrent *t);
+struct sp_work *sp_work_new(struct sp_hub *h);
 void sp_work_free(struct sp_hub *h, struct sp_work *w);
 void sp_work_out(struct sp_hub *h, struct sp_work *w);
 

@@ -9,8 +9,17 @@
 
 #define RETRY_NS (5 * SP_SECOND_NS)
 
+struct sp_work *sp_work_new(struct sp_hub *h)
+{
+    struct sp_work *w = SP_NEW(h->mem, struct sp_work);
+    if (w)
+        sp_list_add(&h->works, &w->link);
+    return w;
+}
+
 void sp_work_free(struct sp_hub *h, struct sp_work *w)
 {
+    sp_list_del(&h->works, &w->link);
     for (uint32_t i = 0; w->job.iov && i < w->job.iov_count; i++)
         sp_pool_put(&h->pool, w->job.iov[i].ptr);
     sp_mem_free(h->mem, w->job.iov);
@@ -31,7 +40,7 @@ void sp_work_out(struct sp_hub *h, struct sp_work *w)
 static struct sp_work *new_work(struct sp_torrent *t, struct sp_open_piece *o)
 {
     struct sp_hub *h = t->h;
-    struct sp_work *w = SP_NEW(h->mem, struct sp_work);
+    struct sp_work *w = sp_work_new(h);
     if (!w)
         return NULL;
     w->job.iov = SP_NEW_ARRAY(h->mem, struct sp_iov, o->block_count);
