@@ -103,18 +103,17 @@ struct rest {
     bool spilled;  /* the slice at hand is in spill, nothing is behind it */
 };
 
-/* Moves data, in and all that is behind them together into spill. */
-static void spill(struct sp_hub *h, struct sp_slice *data, struct sp_slice *in, struct rest *rest)
+/* Moves in and all that is behind it together into spill. */
+static void spill(struct sp_hub *h, struct sp_slice *in, struct rest *rest)
 {
     uint8_t *to = h->spill;
 
-    memcpy(to, data->ptr, data->len);
-    *data = (struct sp_slice){.ptr = to, .len = data->len};
-    to += data->len;
+    if (rest->spilled)
+        return;
     if (in->len)
         memcpy(to, in->ptr, in->len);
-    *in = (struct sp_slice){.ptr = to, .len = in->len + rest->len};
-    to += in->len - rest->len;
+    to += in->len;
+    *in = (struct sp_slice){.ptr = h->spill, .len = in->len + rest->len};
     while (rest->len > 0) {
         const struct sp_iov *v = &h->room[rest->next++];
         size_t n = v->len < rest->len ? v->len : rest->len;
@@ -133,9 +132,17 @@ static void take_data(struct sp_conn *c, struct sp_wire_event *ev, struct sp_sli
     uint8_t *to = c->cur.data + ev->block_off;
     if (ev->data.ptr == to)
         return;
-    if (!rest->spilled)
-        spill(c->h, &ev->data, in, rest);
-    memcpy(to, ev->data.ptr, ev->data.len);
+    size_t len = ev->data.len;
+    struct sp_slice all = {.ptr = ev->data.ptr, .len = len + in->len}; /* in follows data */
+    spill(c->h, &all, rest);
+    memcpy(to, all.ptr, len);
+    *in = (struct sp_slice){.ptr = all.ptr + len, .len = all.len - len};
+}
+
+/* These give the memory of blocks back that bytes behind them may lie in. */
+static bool drops_asks(const struct sp_wire_event *ev)
+{
+    return ev->kind == SP_WIRE_CHOKE || ev->kind == SP_WIRE_REJECT;
 }
 
 /* Runs the wire over in, and over what spill appends to it. */
@@ -156,6 +163,8 @@ static void feed(struct sp_conn *c, struct sp_slice in, struct rest *rest, sp_ti
             return;
         }
         c->msg_bytes = 0;
+        if (drops_asks(&ev))
+            spill(c->h, &in, rest);
         if (ev.kind == SP_WIRE_BLOCK_DATA)
             take_data(c, &ev, &in, rest);
         else
