@@ -107,7 +107,7 @@ static enum sp_err perform(struct sim_node *n, struct sp_job *job)
 static void finish(struct sim_node *n, struct sp_job *job)
 {
     struct sim *sim = n->sim;
-    static const char *const names[] = {"read", "hashed", "wrote"};
+    static const char names[][8] = {"read", "hashed", "wrote"};
     uint64_t off = job->off;
     enum sp_job_kind kind = job->kind;
     enum sp_err err = perform(n, job);

@@ -108,14 +108,14 @@ static void fx_close(struct sim_node *n, struct sim_sock *k)
 
 static void fx_event(struct sim_node *n, const struct sp_client_event *ev)
 {
-    static const char *const names[] = {"checked", "complete", "error", "recovered",
-                                        "banned",  "tracker",  "?",     "?"};
+    static const char names[][10] = {"checked", "complete", "error", "recovered",
+                                     "banned",  "tracker",  "?",     "?"};
     uint32_t host = 0;
 
     sim_note_text(n->sim, n->host, names[ev->kind], ev->text);
     if (ev->kind != SP_EV_PEER_BANNED)
         return;
-    for (const char *c = strchr(ev->text, '.') + 1; *c >= '0' && *c <= '9'; c++)
+    for (const char *c = ev->text + 2; *c >= '0' && *c <= '9'; c++)
         host = host * 10 + (uint32_t)(*c - '0');
     host--;
     n->sim->result->bans++;

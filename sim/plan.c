@@ -117,10 +117,10 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
 
 const char *sim_traits_text(uint32_t traits, char text[256])
 {
-    static const char *const names[] = {"lies",   "refuses", "rejects", "trickles", "floods",
-                                        "breaks", "unasked", "twice",   "shuffles", "haves",
-                                        "flaps",  "closes",  "snubs",   "dribbles", "old",
-                                        "dials",  "takes",   "partial", "stalls",   "unhaves"};
+    static const char names[][10] = {"lies",   "refuses", "rejects", "trickles", "floods",
+                                     "breaks", "unasked", "twice",   "shuffles", "haves",
+                                     "flaps",  "closes",  "snubs",   "dribbles", "old",
+                                     "dials",  "takes",   "partial", "stalls",   "unhaves"};
     struct sp_out o = sp_out_of((uint8_t *)text, 255);
 
     _Static_assert(SP_COUNT(names) == SIM_TRAITS, "a name for each");

@@ -10,7 +10,7 @@ static enum sp_err write_torrent(struct sim *sim, const uint8_t *hashes)
 {
     const struct sim_plan *plan = sim->plan;
     struct sp_metainfo_spec_file files[8];
-    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    static const char names[][2] = {"a", "b", "c", "d", "e", "f", "g", "h"};
     struct sp_metainfo_spec spec = {.name = SP_LIT("sim"),
                                     .files = files,
                                     .file_count = plan->file_count,
