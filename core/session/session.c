@@ -425,7 +425,7 @@ struct sp_conn *sp_session_accept(struct sp_session *s, sp_torrent_id id,
 {
     struct sp_torrent *t = find(s, id);
     const struct sp_session_cfg *cfg = &s->cfg;
-    if (!t || s->stopping || !sp_torrent_running(t) || sp_swarm_is_banned(t, addr) ||
+    if (!t || s->stopping || !sp_torrent_running(t) || sp_swarm_is_banned(t, addr, true) ||
         s->hub.conn_count >= cfg->conn_max || t->conn_count >= cfg->torrent_conn_max)
         return NULL;
     struct sp_conn *c = sp_conn_new(t, addr, true, now);
@@ -538,12 +538,11 @@ bool sp_session_next(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
 {
     struct sp_hub *h = &s->hub;
     /* Jobs before sends: a hot read done on the spot is sent in this turn. */
-    return next_close(h, fx) || next_job(h, fx) ||
+    return next_close(h, fx) || next_event(h, fx) || next_job(h, fx) ||
            next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx) ||
            next_tracker(s, fx, now) ||
            next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx) ||
-           next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx) ||
-           next_event(h, fx);
+           next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx);
 }
 
 static void unleave(struct sp_session *s, struct sp_torrent *t)

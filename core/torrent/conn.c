@@ -51,19 +51,20 @@ struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bo
 {
     struct sp_hub *h = t->h;
     uint32_t slot;
-    struct sp_addr ip = *addr;
+    struct sp_addr who = *addr;
     struct sp_conn *c = find_slot(t, &slot) ? SP_NEW(h->mem, struct sp_conn) : NULL;
     if (!c)
         return NULL;
 
-    ip.port = 0;
+    if (incoming)
+        who.port = 0;
     *c = (struct sp_conn){
         .t = t,
         .h = h,
         .addr = *addr,
         .slot = slot,
         .peer = (t->peer_serial++ << CONN_SLOT_BITS) | slot,
-        .blame_key = sp_addr_hash(&h->key, &ip) | 1,
+        .blame_key = sp_addr_hash(&h->key, &who) | 1,
         .state = incoming ? CONN_HANDSHAKE : CONN_DIALING,
         .incoming = incoming,
         .am_choking = true,

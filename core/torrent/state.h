@@ -186,7 +186,7 @@ struct sp_torrent {
     struct sp_candidate *cands; /* swarm.c */
     uint32_t cand_count, cand_cap;
     struct sp_map cand_map;
-    struct sp_addr bans[BANS_MAX]; /* a ring; ports mean nothing */
+    struct sp_addr bans[BANS_MAX]; /* a ring; port 0: it came to us */
     uint32_t ban_count, ban_at;
     sp_time_ns next_dial_at;
 
@@ -229,9 +229,9 @@ const char *sp_torrent_broken(const struct sp_torrent *t, struct sp_census *cens
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
-void sp_swarm_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why,
-                  sp_time_ns now);
-bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr);
+/* Ends c and what shares its blame key. */
+void sp_swarm_ban(struct sp_conn *c, const char *why, sp_time_ns now);
+bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr, bool incoming);
 void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now);
 
 /* conn.c */

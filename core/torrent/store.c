@@ -110,9 +110,8 @@ static void ban_key(struct sp_torrent *t, uint64_t key, sp_time_ns now)
     for (uint32_t i = 0; key && i < t->conn_top; i++) {
         struct sp_conn *c = t->conns[i];
         if (c && c->blame_key == key) {
-            struct sp_addr addr = c->addr;
-            sp_swarm_ban(t, &addr, "sent corrupt data", now);
-            i = 0; /* its other connections went with it */
+            sp_swarm_ban(c, "sent corrupt data", now);
+            return; /* its other connections went with it */
         }
     }
 }

@@ -106,7 +106,7 @@ static struct sp_candidate *add(struct sp_torrent *t, const struct sp_addr *addr
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now)
 {
     struct sp_candidate *a = sp_swarm_find(t, addr);
-    if (!a && may_dial(t, addr, source) && !sp_swarm_is_banned(t, addr))
+    if (!a && may_dial(t, addr, source) && !sp_swarm_is_banned(t, addr, false))
         a = add(t, addr);
     if (!a)
         return;
@@ -115,41 +115,52 @@ void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t sour
         a->retry_at = now;
 }
 
-/* ---- bans: by IP, whatever the port ---- */
+/* ---- bans ---- */
 
-bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr)
+/* A peer that we dialled is known by address and port; one that came to us
+ * only by its address, since its port means nothing.  Several peers may share
+ * an address (NAT), so a ban closes no more doors than it has to. */
+bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr, bool incoming)
 {
     for (uint32_t i = 0; i < t->ban_count; i++) {
-        if (sp_addr_same_ip(&t->bans[i], addr))
+        const struct sp_addr *b = &t->bans[i];
+        if (sp_addr_same_ip(b, addr) && (incoming || b->port == addr->port))
             return true;
     }
     return false;
 }
 
-void sp_swarm_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why, sp_time_ns now)
+static void tell_ban(struct sp_torrent *t, const struct sp_addr *addr, const char *why)
 {
-    char text[SP_CLIENT_TEXT_LEN], ip[SP_ADDR_TEXT_LEN];
-    struct sp_addr who = *addr;
-
-    /* A ring: after so many bans the oldest may try again. */
-    t->bans[t->ban_at % BANS_MAX] = who;
-    t->ban_at++;
-    if (t->ban_count < BANS_MAX)
-        t->ban_count++;
-    for (uint32_t i = 0; i < t->cand_count; i++) {
-        if (sp_addr_same_ip(&t->cands[i].addr, &who))
-            t->cands[i].banned = true;
-    }
-    for (uint32_t i = 0; i < t->conn_top; i++) {
-        if (t->conns[i] && sp_addr_same_ip(&t->conns[i]->addr, &who))
-            sp_conn_end(t->conns[i], why, now);
-    }
+    char text[SP_CLIENT_TEXT_LEN], address[SP_ADDR_TEXT_LEN];
     struct sp_out o = sp_out_of((uint8_t *)text, sizeof(text) - 1);
-    sp_out_str(&o, sp_addr_text(&who, ip));
+    sp_out_str(&o, sp_addr_text(addr, address));
     sp_out_str(&o, " ");
     sp_out_str(&o, why);
     text[o.len < o.cap ? o.len : o.cap] = '\0';
     sp_hub_event(t->h, SP_EV_PEER_BANNED, t->id, SP_EHASH, text);
+}
+
+void sp_swarm_ban(struct sp_conn *c, const char *why, sp_time_ns now)
+{
+    struct sp_torrent *t = c->t;
+    struct sp_addr who = c->addr;
+    struct sp_candidate *a = c->incoming ? NULL : sp_swarm_find(t, &who);
+    uint64_t key = c->blame_key;
+
+    if (c->incoming)
+        who.port = 0;
+    if (a)
+        a->banned = true;
+    /* A ring: after so many bans the oldest may try again. */
+    t->bans[t->ban_at++ % BANS_MAX] = who;
+    if (t->ban_count < BANS_MAX)
+        t->ban_count++;
+    tell_ban(t, &who, why);
+    for (uint32_t i = t->conn_top; i-- > 0;) {
+        if (i < t->conn_top && t->conns[i] && t->conns[i]->blame_key == key)
+            sp_conn_end(t->conns[i], why, now);
+    }
 }
 
 /* ---- dialling ---- */

@@ -247,12 +247,16 @@ static void take_share(struct sp_reactor *r, const struct share *share, sp_time_
     }
 }
 
-static void on_publish(void *ctx, struct sp_reactor *r)
+static void on_publish(void *ctx, struct sp_reactor *r, struct sp_held *h)
 {
     struct sp_client *c = ctx;
     sp_time_ns now = sp_reactor_now(r);
     struct sp_client_totals totals;
 
+    if (h) {
+        publish_held(r, h, now);
+        return;
+    }
     for (struct sp_link *l = r->held.ends.next; l != &r->held.ends; l = l->next)
         publish_held(r, SP_CONTAINER(l, struct sp_held, link), now);
     sp_session_totals(r->session, now, &totals);

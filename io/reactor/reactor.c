@@ -53,6 +53,15 @@ void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_t
     r->env->event(r->env->ctx, &ev);
 }
 
+/* What the event is about can be read in the snapshot when it is heard. */
+static void tell(struct sp_reactor *r, const struct sp_client_event *ev)
+{
+    struct sp_held *h = sp_reactor_find(r, ev->torrent);
+    if (h)
+        r->env->publish(r->env->ctx, r, h);
+    r->env->event(r->env->ctx, ev);
+}
+
 static void run_effect(struct sp_reactor *r, struct sp_effect *fx)
 {
     switch (fx->kind) {
@@ -77,7 +86,7 @@ static void run_effect(struct sp_reactor *r, struct sp_effect *fx)
         sp_announce_run(r, &fx->tracker);
         break;
     case SP_FX_EVENT:
-        r->env->event(r->env->ctx, &fx->event);
+        tell(r, &fx->event);
         break;
     }
 }
@@ -154,7 +163,7 @@ static void on_publish(uv_timer_t *timer)
         next = l->next;
         sp_held_tick(SP_CONTAINER(l, struct sp_held, link), now);
     }
-    r->env->publish(r->env->ctx, r);
+    r->env->publish(r->env->ctx, r, NULL);
     tick_stop(r, now);
 }
 

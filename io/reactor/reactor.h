@@ -25,6 +25,7 @@
 #include "io/store/store.h"
 
 struct sp_reactor;
+struct sp_held;
 struct sp_task;
 struct http_ref;
 
@@ -45,7 +46,8 @@ struct sp_reactor_env {
     struct sp_hash_key print_key;
     /* Called on reactor threads. */
     void (*event)(void *ctx, const struct sp_client_event *ev);
-    void (*publish)(void *ctx, struct sp_reactor *r); /* every PUBLISH_NS */
+    /* Every SP_PUBLISH_NS for all torrents (h NULL), and for one before an event about it. */
+    void (*publish)(void *ctx, struct sp_reactor *r, struct sp_held *h);
     void *ctx;
 };
 
