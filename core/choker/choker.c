@@ -106,6 +106,23 @@ static void adapt(struct sp_choker *c, uint32_t busy, uint32_t wanting, uint64_t
     }
 }
 
+void sp_choker_grow(struct sp_choker *c, uint32_t busy, uint32_t wanting, uint64_t up_Bps)
+{
+    uint64_t enough = c->cfg.slot_Bps ? c->cfg.slot_Bps : SLOT_BPS, paid = up_Bps / enough;
+    uint32_t slots = c->slots < UINT32_MAX / 2 ? 2 * c->slots : c->slots, fit = shares(up_Bps);
+
+    if (busy < c->slots)
+        return; /* not all are in use */
+    slots = slots < fit ? slots : fit;
+    slots = slots < paid ? slots : (uint32_t)paid;
+    slots = slots < wanting ? slots : wanting;
+    slots = slots < c->cfg.slots_max ? slots : c->cfg.slots_max;
+    if (slots <= c->slots)
+        return;
+    c->slots = slots;
+    c->trial = 0; /* the upload of fewer slots is no measure for these */
+}
+
 bool sp_choker_has_room(const struct sp_choker *c, uint32_t unchoked_and_interested)
 {
     return unchoked_and_interested < c->slots;

@@ -68,6 +68,12 @@ SP_MUST_USE enum sp_err sp_choker_set_cfg(struct sp_choker *c, const struct sp_c
  * Call it every SP_CHOKER_PERIOD_NS.  O(count log count), allocates nothing. */
 void sp_choker_run(struct sp_choker *c, struct sp_choker_peer *peers, uint32_t count, bool seeding,
                    uint64_t up_Bps, sp_time_ns now, struct sp_rng *rng);
+/* Between rounds, as often as the caller likes: more slots, at once, where the
+ * measured upload pays for them; each call doubles them at most.  To choke
+ * waits for the round, to serve one more need not.
+ *   busy     unchoked and interested
+ *   wanting  interested, unchoked or not */
+void sp_choker_grow(struct sp_choker *c, uint32_t busy, uint32_t wanting, uint64_t up_Bps);
 /* Between rounds: whether a peer that just became interested can have a slot
  * that nobody uses. */
 bool sp_choker_has_room(const struct sp_choker *c, uint32_t unchoked_and_interested);

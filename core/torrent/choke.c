@@ -45,6 +45,36 @@ static uint32_t collect(struct sp_torrent *t, struct sp_choker_peer *peers, sp_t
     return n;
 }
 
+/* A seed that nothing slows down: those who wait need not wait for the round.
+ * First those who never were served. */
+static void unchoke_waiting(struct sp_torrent *t, bool served_before, sp_time_ns now)
+{
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        struct sp_conn *c = t->conns[i];
+        if (!sp_choker_has_room(&t->choker, t->serving))
+            return;
+        if (c && c->state == CONN_OPEN && c->peer_interested && c->am_choking &&
+            (c->choked_at != 0) == served_before)
+            sp_choke_set(c, false, now);
+    }
+}
+
+void sp_choke_more(struct sp_torrent *t, sp_time_ns now)
+{
+    uint32_t wanting = t->serving;
+    if (t->state != SP_TORRENT_SEEDING)
+        return;
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        const struct sp_conn *c = t->conns[i];
+        wanting += c && c->state == CONN_OPEN && c->peer_interested && c->am_choking;
+    }
+    if (wanting == t->serving)
+        return;
+    sp_choker_grow(&t->choker, t->serving, wanting, sp_rate_Bps(&t->up_rate, now));
+    unchoke_waiting(t, false, now);
+    unchoke_waiting(t, true, now);
+}
+
 void sp_choke_run(struct sp_torrent *t, sp_time_ns now)
 {
     struct sp_hub *h = t->h;

@@ -228,6 +228,8 @@ const char *sp_torrent_broken(const struct sp_torrent *t, struct sp_census *cens
 /* swarm.c */
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
+/* One has answered: more may, so the pace grows with those that do. */
+void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
 /* Ends c and what shares its blame key. */
 void sp_swarm_ban(struct sp_conn *c, const char *why, sp_time_ns now);

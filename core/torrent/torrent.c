@@ -337,6 +337,8 @@ void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
     if (now >= t->next_choke_at) {
         t->next_choke_at = now + SP_CHOKER_PERIOD_NS;
         sp_choke_run(t, now);
+    } else {
+        sp_choke_more(t, now);
     }
     sp_swarm_dial(t, now);
     /* An idle torrent is looked after seldom. */

@@ -113,6 +113,37 @@ TEST(choker_cfg)
     sp_choker_run(&c, NULL, 0, true, 0, 5, &s.rng);
 }
 
+TEST(choker_grows_between_rounds)
+{
+    static const struct {
+        uint32_t busy, wanting;
+        uint64_t up_Bps;
+        uint32_t max, slots; /* of 4 */
+    } rows[] = {
+        {4, 100, 1 << 30, 500, 8},   /* doubles */
+        {4, 100, 1 << 30, 6, 6},     /* up to the limit */
+        {4, 7, 1 << 30, 500, 7},     /* as many as want one */
+        {3, 100, 1 << 30, 500, 4},   /* not all are in use */
+        {4, 100, 0, 500, 4},         /* nothing goes out */
+        {4, 100, 100 << 10, 500, 5}, /* 20 KiB/s each */
+        {4, 100, 60 << 10, 500, 4},  /* fewer is left to the round */
+        {4, 100, UINT64_MAX, 500, 8}, {4, 4, 1 << 30, 500, 4},
+    };
+    struct sp_choker c;
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        struct sp_choker_cfg cfg = {.slots_min = 4, .slots_max = rows[i].max};
+        CHECK_EQ(sp_choker_init(&c, &cfg), SP_OK);
+        sp_choker_grow(&c, rows[i].busy, rows[i].wanting, rows[i].up_Bps);
+        CHECK_EQ(c.slots, rows[i].slots);
+    }
+    CHECK_EQ(sp_choker_init(&c, &(struct sp_choker_cfg){.slots_min = 4, .slots_max = 500}), SP_OK);
+    for (uint32_t n = 4; n < 500; n = c.slots)
+        sp_choker_grow(&c, n, 2000, 1 << 30);
+    CHECK_EQ(c.slots, 500);
+    sp_choker_grow(&c, 500, 2000, 1 << 30);
+    CHECK_EQ(c.slots, 500);
+}
+
 TEST(choker_reciprocates)
 {
     up(&s, 40, four);
