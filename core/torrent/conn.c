@@ -198,6 +198,7 @@ void sp_conn_opened(struct sp_conn *c, sp_time_ns now)
     c->h->half_open_count--;
     c->opened_at = c->last_recv_at = c->last_send_at = now;
     sp_conn_wants_send(c);
+    sp_swarm_dial_next(c->t, now);
 }
 
 /* ---- after the handshake ---- */

@@ -280,6 +280,7 @@ void sp_serve_drop(struct sp_conn *c);
 
 /* choke.c */
 void sp_choke_run(struct sp_torrent *t, sp_time_ns now);
+void sp_choke_more(struct sp_torrent *t, sp_time_ns now); /* between rounds */
 void sp_choke_set(struct sp_conn *c, bool choke, sp_time_ns now);
 
 #endif

@@ -7,7 +7,7 @@
 #include "core/base/out.h"
 #include "core/torrent/state.h"
 
-enum { CANDS_MAX = 4000, FAILS_MAX = 8, DIAL_BURST = 16 };
+enum { CANDS_MAX = 4000, FAILS_MAX = 8, DIAL_BURST = 16, DIAL_NEXT = 2 };
 
 #define RETRY_FIRST_NS (20 * SP_SECOND_NS)
 
@@ -199,13 +199,13 @@ static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
     return best;
 }
 
-void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now)
+static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
 {
     struct sp_hub *h = t->h;
 
     if (!sp_torrent_running(t))
         return;
-    for (int n = 0; n < DIAL_BURST; n++) {
+    for (int n = 0; n < burst; n++) {
         if (h->half_open_count >= h->cfg->half_open_max || h->conn_count >= h->cfg->conn_max ||
             t->conn_count >= h->cfg->torrent_conn_max)
             return;
@@ -219,6 +219,16 @@ void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now)
         a->connected = true;
         sp_list_add(&h->dialing, &c->effect_link);
     }
+}
+
+void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now)
+{
+    dial(t, DIAL_BURST, now);
+}
+
+void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now)
+{
+    dial(t, DIAL_NEXT, now);
 }
 
 void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
