@@ -214,10 +214,10 @@ static enum sp_err set_budget(struct sp_hub *h, uint64_t bytes)
 }
 
 /* A piece larger than the budget's share could never be held: the budget
- * grows for such torrents (docs/core/session.md, "Large pieces"). */
+ * grows for such torrents, to two pieces: one comes while one is written. */
 static enum sp_err fit_budget(struct sp_session *s, const struct sp_torrent *t)
 {
-    uint64_t need = (3 * (uint64_t)t->piece_room + SP_SLAB_LEN) / 7 * 8 + SP_SLAB_LEN;
+    uint64_t need = (2 * (uint64_t)t->piece_room + SP_SLAB_LEN) / 7 * 8 + SP_SLAB_LEN;
     if (need > s->large_bytes)
         s->large_bytes = need;
     return need <= sp_pool_budget_bytes(&s->hub.pool) ? SP_OK : set_budget(&s->hub, need);
