@@ -248,6 +248,9 @@ int transfer_start(struct transfer *t, const char *dir)
     /* A torrent lives on one reactor: more of them than torrents would idle. */
     if (!opts_has(t->opts, OPT_THREADS) && t->count == 1)
         cfg.reactor_count = 1;
+    /* What the user allows is for this one; among several none takes all. */
+    if (opts_has(t->opts, OPT_CONNS) && t->count == 1)
+        cfg.torrent_conn_max = cfg.conn_max;
     err = sp_client_new(&cfg, &t->client, &diag);
     if (err != SP_OK)
         return cmd_failed(t->opts, NULL, err, &diag);
