@@ -1,10 +1,11 @@
 """A leecher that only discards: asks for blocks with a deep pipeline over many connections, checks no hash.
 
-usage: sink.py HOST PORT TORRENT [--conns N] [--bytes B] [--window W] [--idle S] [--limit S] [--spread]
+usage: sink.py HOST PORT TORRENT [--conns N] [--bytes B] [--window W] [--idle S] [--limit S] [--spread] [--settle]
 It ends once B bytes of payload (default: the torrent's length) have come over all connections together,
 and prints {bytes, seconds, MBps, conns, served, least, most} as JSON; served counts connections that
 got anything.  Chokes are obeyed: what was asked for is asked again when the seeder lets it.
 --idle S   asks for nothing, holds the connections for S seconds after the last handshake, prints {conns}
+--settle   counts from the moment on when each connection has got something, and prints {settled} then
 --spread   each connection from an address of its own, 127.0.0.2 onwards
 """
 import argparse
@@ -122,12 +123,19 @@ class Sink:
             conn.skip = length - 1
             self.message(conn, length, kind)
 
+    def settle(self):
+        for conn in self.conns:
+            conn.got = 0
+        self.got, self.began = 0, time.monotonic()
+        self.args.settle = False
+        print(json.dumps({'settled': len(self.conns)}), flush=True)
+
     def run(self):
         for index in range(self.args.conns):
             self.connect(index)
         end = time.monotonic() + self.args.limit
         idle_until = None
-        while self.got < self.want:
+        while self.args.settle or self.got < self.want:
             now = time.monotonic()
             if now > end:
                 return 'not within %d s' % self.args.limit
@@ -141,7 +149,10 @@ class Sink:
                 count = conn.sock.recv_into(self.buffer)
                 if count == 0:
                     return 'closed after %d bytes' % conn.got
+                new = not conn.got
                 self.take(conn, self.buffer[:count])
+                if self.args.settle and new and conn.got and all(c.got for c in self.conns):
+                    self.settle()
                 self.ask(conn)
         seconds = time.monotonic() - self.began
         each = [c.got for c in self.conns]
@@ -162,6 +173,7 @@ def main():
     parser.add_argument('--idle', type=float, default=0)
     parser.add_argument('--limit', type=float, default=120)
     parser.add_argument('--spread', action='store_true')
+    parser.add_argument('--settle', action='store_true')
     wrong = Sink(parser.parse_args()).run()
     if wrong:
         sys.exit('sink: ' + wrong)

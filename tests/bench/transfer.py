@@ -128,12 +128,12 @@ def watch(peer, text, timeout=300):
     return time.monotonic(), peak
 
 
-def download(bench, kind, out, count=1):
+def download(bench, kind, out, count=1, options=()):
     """One download; {MBps, cpu: s/GiB, peak: bytes, twice: share received more than once}."""
     source, names = sources(bench, count)
     setup = 0
     if kind is Spate:
-        peer = bench.peer(Spate, options=[x for n in names for x in ('--peer', n)])
+        peer = bench.peer(Spate, options=[*options, *(x for n in names for x in ('--peer', n))])
         peer.leech(bench.torrent, out)
         done, peak = watch(peer, b'"complete"')
         cpu = finish(peer.process)
