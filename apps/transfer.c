@@ -282,10 +282,6 @@ static void look(struct transfer *t, struct transfer_torrent *torrent)
     if (sp_client_stats(t->client, torrent->id, &stats) != SP_OK)
         return;
     torrent->stats = stats;
-    if (!torrent->is_checked && stats.state == SP_TORRENT_CHECKING) { /* of earlier runs */
-        torrent->down_before = stats.downloaded_bytes;
-        torrent->up_before = stats.uploaded_bytes;
-    }
     if (torrent->rate_Bps < 1)
         torrent->rate_Bps = (double)stats.down_Bps;
     torrent->rate_Bps += ((double)stats.down_Bps - torrent->rate_Bps) * 0.05;

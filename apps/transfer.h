@@ -36,8 +36,7 @@ struct transfer_torrent {
     char tracker_text[SP_CLIENT_TEXT_LEN]; /* what a tracker said last */
     double checked_s;                      /* on cmd_clock */
     double completed_s;
-    uint64_t down_before, up_before; /* of earlier runs */
-    double rate_Bps;                 /* smoothed, for the ETA */
+    double rate_Bps; /* smoothed, for the ETA */
     uint8_t *pieces;
     size_t pieces_len; /* 0: not known yet */
 };
@@ -70,11 +69,11 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
 /* Payload of this run. */
 static inline uint64_t transfer_down(const struct transfer_torrent *torrent)
 {
-    return torrent->stats.downloaded_bytes - torrent->down_before;
+    return torrent->stats.downloaded_bytes - torrent->stats.downloaded_before_bytes;
 }
 static inline uint64_t transfer_up(const struct transfer_torrent *torrent)
 {
-    return torrent->stats.uploaded_bytes - torrent->up_before;
+    return torrent->stats.uploaded_bytes - torrent->stats.uploaded_before_bytes;
 }
 /* Seconds until complete; UINT64_MAX when nobody knows. */
 uint64_t transfer_eta(const struct transfer_torrent *torrent);

@@ -329,8 +329,10 @@ void sp_torrent_fail(struct sp_session *s, sp_torrent_id id, enum sp_err err, co
                      sp_time_ns now)
 {
     struct sp_torrent *t = find(s, id);
-    if (t)
-        sp_torrent_set_error(t, err, text, now);
+    if (!t)
+        return;
+    t->failed_outside = true;
+    sp_torrent_set_error(t, err, text, now);
 }
 
 void sp_torrent_set_priorities(struct sp_session *s, sp_torrent_id id, const uint8_t *priorities,

@@ -171,6 +171,7 @@ struct sp_torrent {
     bool paused, completed, local_peers, was_complete_at_start, announcing;
     enum sp_err err;
     char error[SP_CLIENT_TEXT_LEN];
+    bool failed_outside;   /* ERROR by sp_torrent_fail: ends by sp_torrent_recheck alone */
     sp_time_ns retry_at;   /* ERROR of the disk: try the stuck writes again */
     struct sp_work *stuck; /* writes that failed, in order */
 

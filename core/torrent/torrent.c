@@ -243,7 +243,7 @@ void sp_torrent_recheck_from(struct sp_torrent *t, sp_time_ns now)
             sp_picker_set_have(t->picker, p, false);
     }
     sp_cache_forget(&t->h->cache, t->id);
-    t->completed = false;
+    t->completed = t->failed_outside = false;
     t->err = SP_OK;
     set_state(t, SP_TORRENT_CHECKING, now);
 }
@@ -279,7 +279,7 @@ void sp_torrent_set_error(struct sp_torrent *t, enum sp_err err, const char *tex
 
 void sp_torrent_clear_error(struct sp_torrent *t, sp_time_ns now)
 {
-    if (t->state != SP_TORRENT_ERROR || t->stuck)
+    if (t->state != SP_TORRENT_ERROR || t->stuck || t->failed_outside)
         return;
     t->err = SP_OK;
     t->error[0] = '\0';

@@ -162,7 +162,8 @@ struct sp_torrent_stats {
     uint64_t checked_bytes;    /* while CHECKING: how far */
     uint64_t downloaded_bytes; /* payload received, ever */
     uint64_t uploaded_bytes;   /* payload sent, ever */
-    uint64_t wasted_bytes;     /* received twice, unasked or failed */
+    uint64_t downloaded_before_bytes, uploaded_before_bytes; /* of these, in earlier runs */
+    uint64_t wasted_bytes;                                   /* received twice, unasked or failed */
     uint64_t down_Bps, up_Bps;
     uint32_t peers;                           /* connected */
     uint32_t seeds;                           /* of them, with everything */

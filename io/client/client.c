@@ -183,7 +183,7 @@ static void publish_trackers(struct sp_reactor *r, struct sp_held *h)
 static void publish_held(struct sp_reactor *r, struct sp_held *h, sp_time_ns now)
 {
     struct sp_torrent_stats stats;
-    if (h->removing || sp_torrent_stats(r->session, h->id, now, &stats) != SP_OK)
+    if (h->removing || sp_held_stats(h, now, &stats) != SP_OK)
         return;
     stats.durable_bytes = h->durable_bytes;
     if (stats.state == SP_TORRENT_CHECKING)

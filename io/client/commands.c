@@ -10,6 +10,8 @@
 #include "io/client/memory.h"
 #include "spate/metainfo.h"
 
+enum { STOP_LOOK_MS = 50 };
+
 /* ---- posting ---- */
 
 enum command_kind {
@@ -43,6 +45,9 @@ static void run_stop(struct sp_reactor *r, sp_time_ns now)
     r->stopping = true;
     r->stop_at = now;
     sp_session_stop(r->session, now);
+    /* How far it is is looked at when publishing. */
+    uv_timer_set_repeat(&r->publish, STOP_LOOK_MS);
+    uv_timer_again(&r->publish);
 }
 
 static void run_command(struct sp_reactor *r, struct sp_post *post)

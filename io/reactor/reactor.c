@@ -139,15 +139,14 @@ static void tick_stop(struct sp_reactor *r, sp_time_ns now)
 {
     if (!r->stopping || r->stop_told)
         return;
-    bool late = now - r->stop_at > STOP_MAX_NS;
-    if (!late && !sp_session_idle(r->session))
-        return;
+    bool late = now - r->stop_at > STOP_MAX_NS, settled = sp_session_idle(r->session);
     for (struct sp_link *l = r->held.ends.next; l != &r->held.ends; l = l->next) {
         struct sp_held *h = SP_CONTAINER(l, struct sp_held, link);
         sp_held_stop(h);
-        if (!late && !sp_held_is_settled(h))
-            return;
+        settled = sp_held_is_settled(h) && settled;
     }
+    if (!late && !settled)
+        return;
     r->stop_told = true;
     sp_reactor_event(r, SP_EV_STOPPED, SP_TORRENT_NONE, SP_OK, NULL);
 }
@@ -169,12 +168,22 @@ static void on_publish(uv_timer_t *timer)
 
 struct sp_held *sp_reactor_find(struct sp_reactor *r, sp_torrent_id id)
 {
-    for (struct sp_link *l = r->held.ends.next; l != &r->held.ends; l = l->next) {
-        struct sp_held *h = SP_CONTAINER(l, struct sp_held, link);
-        if (h->id == id)
-            return h;
+    return id < r->by_id_cap ? r->by_id[id] : NULL;
+}
+
+enum sp_err sp_reactor_enter(struct sp_reactor *r, struct sp_held *h)
+{
+    if (h->id >= r->by_id_cap) {
+        uint32_t cap = h->id + h->id / 2 + 16;
+        struct sp_held **by_id = realloc(r->by_id, cap * sizeof(*by_id));
+        if (!by_id)
+            return SP_ENOMEM;
+        memset(by_id + r->by_id_cap, 0, (cap - r->by_id_cap) * sizeof(*by_id));
+        r->by_id = by_id;
+        r->by_id_cap = cap;
     }
-    return NULL;
+    r->by_id[h->id] = h;
+    return SP_OK;
 }
 
 /* ---- the thread ---- */
@@ -285,6 +294,7 @@ void sp_reactor_free(struct sp_reactor *r)
     while (r->held.count)
         sp_held_free(SP_CONTAINER(r->held.ends.next, struct sp_held, link));
     sp_jobs_done(r);
+    free(r->by_id);
     (void)uv_loop_close(&r->loop);
     pthread_mutex_destroy(&r->lock);
     free(r);

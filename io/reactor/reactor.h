@@ -79,7 +79,11 @@ struct sp_held {
     uint8_t phase;       /* enum phase, storage.c */
     bool busy;           /* disk_job or store_job is out */
     bool loaded, removing, delete_data, recheck, stopping;
-    bool has_disk_error;
+    bool has_disk_error; /* tried again at retry_at */
+    bool failed_sync;    /* that was a SYNC */
+    bool told;           /* the session knows what is on the disk */
+    bool save_failed;    /* and it was said */
+    sp_time_ns retry_at, save_began_at, saved_at;
     struct sp_disk_job close_job; /* at the very end, beside disk_job */
     struct sp_bits have;          /* found by load and check, until told to the session */
     struct sp_disk_stat *stats;
@@ -88,7 +92,8 @@ struct sp_held {
     struct sp_bits saving; /* what the SAVE under way claims */
     uint32_t saved_count;  /* pieces the last SAVE claimed */
     uint64_t saved_uploaded;
-    uint64_t durable_bytes, downloaded0, uploaded0, active0_ns, seeding0_ns;
+    uint64_t durable_bytes;
+    uint64_t downloaded0, uploaded0, active0_ns, seeding0_ns; /* of earlier runs */
     sp_time_ns next_save_at;
 
     /* Published to other threads, under lock. */
@@ -116,7 +121,10 @@ struct sp_reactor {
     struct sp_session *session;
     struct sp_http *http;
     struct sp_list held;
+    struct sp_held **by_id; /* by_id_cap entries, NULL: not ours */
+    uint32_t by_id_cap;
     struct sp_list socks;
+    bool accept_paused; /* no descriptors were left */
     struct sp_watch listeners[2 * SP_LISTEN_MAX];
     uint32_t listener_count;
     struct sp_watch udp4, udp6; /* of trackers */
@@ -155,6 +163,7 @@ static inline sp_time_ns sp_reactor_now(struct sp_reactor *r)
 }
 
 struct sp_held *sp_reactor_find(struct sp_reactor *r, sp_torrent_id id);
+SP_MUST_USE enum sp_err sp_reactor_enter(struct sp_reactor *r, struct sp_held *h);
 void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_torrent_id id,
                       enum sp_err err, const char *text);
 
@@ -179,6 +188,8 @@ void sp_held_recheck(struct sp_held *h);
 void sp_held_tick(struct sp_held *h, sp_time_ns now);
 void sp_held_stop(struct sp_held *h);
 bool sp_held_is_settled(const struct sp_held *h);
+/* sp_torrent_stats and what earlier runs moved.  SP_ENOENT */
+enum sp_err sp_held_stats(struct sp_held *h, sp_time_ns now, struct sp_torrent_stats *ret_stats);
 void sp_held_close(struct sp_held *h); /* the loop has ended */
 void sp_held_free(struct sp_held *h);
 

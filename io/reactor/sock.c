@@ -269,6 +269,22 @@ static void on_ready(struct sp_watch *w, int events, int status)
 
 /* ---- listening and dialling ---- */
 
+/* The queue stays readable, and would keep the loop turning: it is looked at
+ * again at the next tick. */
+static void pause_accepting(struct sp_reactor *r)
+{
+    r->accept_paused = true;
+    for (uint32_t i = 0; i < r->listener_count; i++)
+        sp_watch_want(&r->listeners[i], 0);
+}
+
+static void resume_accepting(struct sp_reactor *r)
+{
+    r->accept_paused = false;
+    for (uint32_t i = 0; i < r->listener_count; i++)
+        sp_watch_want(&r->listeners[i], UV_READABLE);
+}
+
 static void on_accept(struct sp_watch *w, int events, int status)
 {
     struct sp_reactor *r = w->ctx;
@@ -277,8 +293,13 @@ static void on_accept(struct sp_watch *w, int events, int status)
 
     for (int i = 0; status >= 0 && i < ACCEPT_BURST; i++) {
         int fd = sp_tcp_accept(w->fd, &from);
-        if (fd < 0)
-            return; /* none left, or no descriptors: the queue waits */
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_accepting(r);
+            if (errno == ECONNABORTED || errno == EINTR)
+                continue;
+            return;
+        }
         struct sp_sock *k = new_sock(r, fd, &from);
         if (!k)
             continue;
@@ -321,6 +342,9 @@ void sp_sock_tick(struct sp_reactor *r, sp_time_ns now)
 {
     uint32_t anonymous = 0;
     struct sp_link *next;
+
+    if (r->accept_paused)
+        resume_accepting(r);
     /* Newest first: of too many without a name, the oldest go. */
     for (struct sp_link *l = r->socks.ends.prev; l != &r->socks.ends; l = next) {
         struct sp_sock *k = SP_CONTAINER(l, struct sp_sock, link);

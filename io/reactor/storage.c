@@ -11,7 +11,14 @@
  * whenever the process or the machine dies.
  *
  * One disk or store job is out at a time; its answer moves the phase on.
+ *
+ * What the disk refuses (full, read-only, broken, not permitted) puts the
+ * torrent into ERROR and is tried again every RETRY_NS.  After a failed SYNC
+ * everything is hashed again before it is claimed: the system may have dropped
+ * what it could not write.  That state cannot be saved is told once; the
+ * torrent goes on.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +37,12 @@ enum phase {
     CLOSED,
 };
 
-#define SAVE_EVERY_NS (2 * SP_SECOND_NS)
+/* Saved as often as it costs little: at most a twentieth of the time. */
+#define SAVE_MIN_NS     SP_SECOND_NS
+#define SAVE_MAX_NS     (30 * SP_SECOND_NS)
+#define SAVE_NUMBERS_NS (60 * SP_SECOND_NS) /* only bytes sent have changed */
+#define SAVE_AGAIN_NS   (10 * SP_SECOND_NS) /* after a failure */
+#define RETRY_NS        (5 * SP_SECOND_NS)
 
 static void advance(struct sp_reactor *r, struct sp_post *post);
 
@@ -79,10 +91,13 @@ static void submit_store(struct sp_held *h, enum phase phase, enum sp_store_op o
     sp_store_submit(h->r->env->store, &h->store_job);
 }
 
+/* Until the disk does it after all. */
 static void give_up(struct sp_held *h, enum sp_err err, const char *why)
 {
+    h->failed_sync = h->phase == SYNCING;
     h->phase = READY;
     h->has_disk_error = true;
+    h->retry_at = sp_reactor_now(h->r) + RETRY_NS;
     sp_torrent_fail(h->r->session, h->id, err, why, sp_reactor_now(h->r));
 }
 
@@ -128,19 +143,21 @@ static enum sp_err make_storage(struct sp_held *h)
 
 /* ---- what the store claims, held against the files ---- */
 
-/* A file that is not there, or not whole, has none of its pieces. */
+/* Pieces that a file ends before, or that is not there, are not had. */
 static void drop_missing(struct sp_held *h)
 {
+    uint64_t off = 0;
     for (uint32_t i = 0; i < h->mi->file_count; i++) {
         const struct sp_file *f = &h->mi->files[i];
         const struct sp_disk_stat *st = &h->stats[i];
         bool wanted = !h->priorities || h->priorities[i] > 0;
-        if (f->length == 0 || (f->attr & SP_ATTR_PAD) ||
-            (st->kind == SP_FILE_REGULAR && st->size >= f->length))
+        uint64_t size = st->kind == SP_FILE_REGULAR ? st->size : 0, begin = off;
+        off += f->length;
+        if (size >= f->length || (f->attr & SP_ATTR_PAD))
             continue;
         if (!wanted)
             continue; /* its share of border pieces lies in the parts file */
-        for (uint32_t p = f->piece_first; p < f->piece_end; p++)
+        for (uint32_t p = (uint32_t)((begin + size) / h->mi->piece_length); p < f->piece_end; p++)
             sp_bits_del(&h->have, p);
     }
 }
@@ -149,6 +166,7 @@ static void told(struct sp_held *h)
 {
     h->phase = READY;
     h->next_save_at = 0;
+    h->told = true;
     sp_torrent_checked(h->r->session, h->id, &h->have, sp_reactor_now(h->r));
     free(h->check_state);
     free(h->stats);
@@ -160,6 +178,7 @@ static void start_check(struct sp_held *h)
 {
     struct sp_disk_job *job = disk_job(h, SP_DISK_CHECK);
     free(h->check_state);
+    h->saved_count = UINT32_MAX; /* as many pieces may be other ones */
     h->check_state = calloc(h->mi->piece_count, 1);
     if (!h->check_state) {
         give_up(h, SP_ENOMEM, "out of memory");
@@ -172,6 +191,33 @@ static void start_check(struct sp_held *h)
     submit_disk(h, CHECKING);
 }
 
+/* A directory, a link or a device where a file belongs: nothing good comes of
+ * starting.  Who only reads does without that file. */
+static bool is_blocked(struct sp_held *h)
+{
+    char why[SP_CLIENT_TEXT_LEN];
+    for (uint32_t i = 0; i < h->mi->file_count; i++) {
+        const struct sp_file *f = &h->mi->files[i];
+        bool wanted = !h->priorities || h->priorities[i] > 0;
+        if (h->read_only || !wanted || h->stats[i].kind != SP_FILE_ODD)
+            continue;
+        snprintf(why, sizeof(why), "%.80s/%.70s is in the way: it is no regular file", h->dir,
+                 f->path);
+        give_up(h, SP_EEXIST, why);
+        return true;
+    }
+    return false;
+}
+
+/* The disk does again what it had refused. */
+static void recovered(struct sp_held *h)
+{
+    h->has_disk_error = h->failed_sync = false;
+    h->told = false;
+    sp_torrent_recheck(h->r->session, h->id, sp_reactor_now(h->r));
+    sp_reactor_event(h->r, SP_EV_RECOVERED, h->id, SP_OK, NULL);
+}
+
 static void opened(struct sp_held *h)
 {
     const struct sp_disk_job *job = &h->disk_job;
@@ -180,7 +226,17 @@ static void opened(struct sp_held *h)
         return;
     }
     bool present = job->bytes_present > 0;
-    if (h->loaded && !h->force_check && !h->recheck) {
+    if (is_blocked(h))
+        return;
+    if (h->stopping) {
+        h->phase = READY; /* too late to begin */
+        return;
+    }
+    if (h->has_disk_error)
+        recovered(h);
+    /* Saved before anything was durable, and killed: what is there is looked at. */
+    bool trusted = h->loaded && (h->have.set > 0 || !present);
+    if (trusted && !h->force_check && !h->recheck) {
         drop_missing(h);
         told(h);
     } else if (present) {
@@ -196,10 +252,11 @@ static void opened(struct sp_held *h)
 static void checked(struct sp_held *h)
 {
     if (h->disk_job.err != SP_OK) {
+        h->recheck = !h->stopping;
         if (h->disk_job.err != SP_ECANCELED)
             give_up(h, h->disk_job.err, h->disk_job.why);
         else
-            h->phase = READY;
+            h->phase = READY; /* not told: nothing is known, nothing is saved */
         return;
     }
     for (uint32_t p = 0; p < h->mi->piece_count; p++) {
@@ -207,6 +264,18 @@ static void checked(struct sp_held *h)
             sp_bits_add(&h->have, p);
     }
     told(h);
+}
+
+static void look(struct sp_held *h)
+{
+    (void)disk_job(h, SP_DISK_OPEN);
+    if (!h->stats)
+        h->stats = calloc(h->mi->file_count, sizeof(*h->stats));
+    h->disk_job.stats = h->stats;
+    if (h->stats)
+        submit_disk(h, OPENING);
+    else
+        give_up(h, SP_ENOMEM, "out of memory");
 }
 
 static void loaded(struct sp_held *h)
@@ -217,18 +286,17 @@ static void loaded(struct sp_held *h)
         bool same = row->dir && strcmp(row->dir, h->dir) == 0;
         if (same && sp_bits_load(&h->have, (struct sp_slice){row->have, row->have_len}) == SP_OK)
             h->loaded = true;
-        h->saved_count = h->loaded ? h->have.set : UINT32_MAX;
+        h->downloaded0 = row->downloaded_bytes;
+        h->uploaded0 = row->uploaded_bytes;
+        h->active0_ns = row->active_ns;
+        h->seeding0_ns = row->seeding_ns;
+        h->saved_uploaded = row->uploaded_bytes;
     }
+    h->saved_count = h->loaded ? h->have.set : UINT32_MAX;
     free(row->have);
     free(row->dir);
     memset(row, 0, sizeof(*row));
-    (void)disk_job(h, SP_DISK_OPEN);
-    h->stats = calloc(h->mi->file_count, sizeof(*h->stats));
-    h->disk_job.stats = h->stats;
-    if (h->stats)
-        submit_disk(h, OPENING);
-    else
-        give_up(h, SP_ENOMEM, "out of memory");
+    look(h);
 }
 
 /* ---- saving ---- */
@@ -242,17 +310,27 @@ static void count_durable(struct sp_held *h)
     h->durable_bytes = bytes;
 }
 
+static void save_row(struct sp_held *h)
+{
+    h->store_job.row.have = h->saving.bytes;
+    h->store_job.row.have_len = sp_bits_wire_len(h->saving.count);
+    h->store_job.row.dir = h->dir;
+    submit_store(h, SAVING, SP_STORE_SAVE);
+}
+
 static void start_save(struct sp_held *h, sp_time_ns now)
 {
     const struct sp_bits *have = sp_torrent_have(h->r->session, h->id);
     struct sp_torrent_stats stats;
 
-    if (!have || sp_torrent_stats(h->r->session, h->id, now, &stats) != SP_OK)
+    if (!have || sp_held_stats(h, now, &stats) != SP_OK)
         return;
-    bool more = have->set != h->saved_count || stats.uploaded_bytes != h->saved_uploaded;
-    h->next_save_at = now + SAVE_EVERY_NS;
-    if (!more)
+    bool pieces = have->set != h->saved_count;
+    bool numbers = stats.uploaded_bytes != h->saved_uploaded &&
+                   (h->stopping || now >= h->saved_at + SAVE_NUMBERS_NS);
+    if (!pieces && !numbers)
         return;
+    h->save_began_at = now;
     /* What is had now; the sync makes all of it durable. */
     memcpy(h->saving.bytes, have->bytes, sp_bits_room(have->count));
     h->saving.set = have->set;
@@ -260,6 +338,10 @@ static void start_save(struct sp_held *h, sp_time_ns now)
     h->store_job.row.uploaded_bytes = stats.uploaded_bytes;
     h->store_job.row.active_ns = stats.active_ns;
     h->store_job.row.seeding_ns = stats.seeding_ns;
+    if (!pieces) {
+        save_row(h);
+        return;
+    }
     (void)disk_job(h, SP_DISK_SYNC);
     submit_disk(h, SYNCING);
 }
@@ -270,28 +352,45 @@ static void synced(struct sp_held *h)
         give_up(h, h->disk_job.err, h->disk_job.why);
         return;
     }
-    if (!h->r->env->store) {
-        h->saved_count = h->saving.set;
-        count_durable(h);
+    if (h->has_disk_error) { /* a sync had failed before */
+        h->recheck = true;
+        recovered(h);
         h->phase = READY;
         return;
     }
-    h->store_job.row.have = h->saving.bytes;
-    h->store_job.row.have_len = sp_bits_wire_len(h->saving.count);
-    h->store_job.row.dir = h->dir;
-    submit_store(h, SAVING, SP_STORE_SAVE);
+    save_row(h);
+}
+
+static void save_failed(struct sp_held *h)
+{
+    char text[SP_CLIENT_TEXT_LEN];
+    if (!h->save_failed) {
+        snprintf(text, sizeof(text), "resume state is not saved: %s", h->store_job.why);
+        sp_reactor_event(h->r, SP_EV_WARNING, h->id, h->store_job.err, text);
+    }
+    h->save_failed = true;
 }
 
 static void saved(struct sp_held *h)
 {
+    sp_time_ns now = sp_reactor_now(h->r), pause = (now - h->save_began_at) * 20;
+
     h->phase = READY;
+    if (pause < SAVE_MIN_NS)
+        pause = SAVE_MIN_NS;
+    if (pause > SAVE_MAX_NS)
+        pause = SAVE_MAX_NS;
     if (h->store_job.err == SP_OK) {
         h->saved_count = h->saving.set;
         h->saved_uploaded = h->store_job.row.uploaded_bytes;
+        h->saved_at = now;
+        h->save_failed = false;
         count_durable(h);
     } else {
-        sp_reactor_event(h->r, SP_EV_ERROR, h->id, h->store_job.err, h->store_job.why);
+        save_failed(h);
+        pause = SAVE_AGAIN_NS;
     }
+    h->next_save_at = now + pause;
     memset(&h->store_job.row, 0, sizeof(h->store_job.row));
 }
 
@@ -347,19 +446,28 @@ static void next_step(struct sp_held *h)
     sp_time_ns now = sp_reactor_now(h->r);
     if (h->phase == CLOSED)
         return;
-    if (h->removing) {
+    if (h->removing && !h->storage) {
+        h->phase = CLOSED;
+    } else if (!h->storage) {
+        return; /* it was never made */
+    } else if (h->removing) {
         if (sp_torrent_busy(h->r->session, h->id))
             return; /* its reads and writes come back first */
         (void)disk_job(h, h->delete_data ? SP_DISK_DELETE : SP_DISK_CLOSE);
         submit_disk(h, CLOSING);
-    } else if (h->recheck && h->phase == READY) {
-        (void)disk_job(h, SP_DISK_OPEN);
-        h->stats = calloc(h->mi->file_count, sizeof(*h->stats));
-        h->disk_job.stats = h->stats;
-        start_check(h);
-        h->recheck = false;
-    } else if (h->phase == READY && !h->read_only && !h->has_disk_error && h->r->env->store &&
-               (now >= h->next_save_at || h->stopping)) {
+    } else if (h->has_disk_error && h->phase == READY) {
+        if (now < h->retry_at || h->stopping)
+            return;
+        if (h->failed_sync) {
+            (void)disk_job(h, SP_DISK_SYNC);
+            submit_disk(h, SYNCING);
+        } else {
+            look(h);
+        }
+    } else if (h->recheck && h->phase == READY && !h->stopping) {
+        look(h);
+    } else if (h->phase == READY && h->told && !h->read_only && h->r->env->store &&
+               (now >= h->next_save_at || (h->stopping && !h->save_failed))) {
         start_save(h, now);
     }
 }
@@ -392,13 +500,16 @@ void sp_held_add(struct sp_reactor *r, struct sp_held *h)
 
     h->r = r;
     sp_list_add(&r->held, &h->link);
-    enum sp_err err = sp_session_add(r->session, h->id, &add, now);
+    enum sp_err err = sp_reactor_enter(r, h);
+    if (err == SP_OK)
+        err = sp_session_add(r->session, h->id, &add, now);
     if (err == SP_OK)
         err = make_storage(h);
     if (err != SP_OK) {
         sp_reactor_event(r, SP_EV_ERROR, h->id, err, sp_err_text(err));
         h->phase = READY;
         h->has_disk_error = true;
+        h->retry_at = SP_TIME_NEVER;
         return;
     }
     sp_torrent_add_peers(r->session, h->id, h->peers, h->peer_count, SP_PEER_USER, now);
@@ -428,7 +539,7 @@ void sp_held_recheck(struct sp_held *h)
     if (h->phase == CHECKING || h->removing)
         return;
     h->recheck = true;
-    h->has_disk_error = false;
+    h->told = h->has_disk_error = h->failed_sync = false;
     sp_torrent_recheck(h->r->session, h->id, sp_reactor_now(h->r));
     if (!h->busy)
         next_step(h);
@@ -452,8 +563,22 @@ bool sp_held_is_settled(const struct sp_held *h)
     const struct sp_bits *have = sp_torrent_have(h->r->session, h->id);
     if (h->busy)
         return false;
-    return h->read_only || h->has_disk_error || !h->r->env->store || !have ||
-           have->set == h->saved_count || have->set == 0;
+    return h->read_only || h->has_disk_error || !h->r->env->store || !have || !h->told ||
+           h->save_failed || have->set == h->saved_count;
+}
+
+enum sp_err sp_held_stats(struct sp_held *h, sp_time_ns now, struct sp_torrent_stats *ret_stats)
+{
+    enum sp_err err = sp_torrent_stats(h->r->session, h->id, now, ret_stats);
+    if (err != SP_OK)
+        return err;
+    ret_stats->downloaded_before_bytes = h->downloaded0;
+    ret_stats->uploaded_before_bytes = h->uploaded0;
+    ret_stats->downloaded_bytes += h->downloaded0;
+    ret_stats->uploaded_bytes += h->uploaded0;
+    ret_stats->active_ns += h->active0_ns;
+    ret_stats->seeding_ns += h->seeding0_ns;
+    return SP_OK;
 }
 
 static void on_closed(struct sp_disk_job *job)
@@ -474,8 +599,11 @@ void sp_held_close(struct sp_held *h)
 
 void sp_held_free(struct sp_held *h)
 {
-    if (h->r)
+    if (h->r) {
         sp_list_del(&h->r->held, &h->link);
+        if (h->id < h->r->by_id_cap)
+            h->r->by_id[h->id] = NULL;
+    }
     sp_storage_free(h->storage);
     sp_metainfo_free(h->mi);
     for (uint32_t i = 0; i < h->tracker_count; i++)
