@@ -252,7 +252,8 @@ const char *human_bytes(char text[HUMAN_CAP], uint64_t bytes)
 const char *human_rate(char text[HUMAN_CAP], uint64_t Bps)
 {
     human_bytes(text, Bps);
-    strcat(text, "/s");
+    size_t len = strlen(text);
+    snprintf(text + len, HUMAN_CAP - len, "/s");
     return text;
 }
 

@@ -9,6 +9,7 @@ state=$(nm "$1" | awk '$2 ~ /^[bBdDC]$/ && $3 !~ /san|odr_asan|^__/ { print $3 }
 if [ -z "$calls$state" ]; then
     echo 'ok 1 - core is pure'
 else
+    # shellcheck disable=SC2086
     echo "not ok 1 - core calls:" $calls "keeps:" $state
 fi
 echo 1..1

@@ -17,6 +17,7 @@ rule() {
         sed -E 's/.*"([^"]+)"/\1/' | grep '/' | sort -u | grep -Ev "$allowed" || true)
     if [ -n "$out" ]; then
         bad=1
+        # shellcheck disable=SC2086
         echo "not ok $n - $folder includes" $out
     else
         echo "ok $n - $folder"

@@ -35,10 +35,11 @@ enum {
 
 #define HANDSHAKE_TIMEOUT_NS (15 * SP_SECOND_NS)
 #define DIAL_TIMEOUT_NS      (15 * SP_SECOND_NS)
-#define KEEPALIVE_NS         (100 * SP_SECOND_NS) /* BEP-0003: "generally sent once every two minutes" */
-#define SILENCE_NS           (240 * SP_SECOND_NS)
-#define SNUB_NS              (30 * SP_SECOND_NS)
-#define USELESS_NS           (60 * SP_SECOND_NS)
+/* BEP-0003: "generally sent once every two minutes" */
+#define KEEPALIVE_NS (100 * SP_SECOND_NS)
+#define SILENCE_NS   (240 * SP_SECOND_NS)
+#define SNUB_NS      (30 * SP_SECOND_NS)
+#define USELESS_NS   (60 * SP_SECOND_NS)
 
 /* A block asked of a peer; data is where it arrives, from the pool, when it
  * has begun to or is expected next. */

@@ -153,7 +153,7 @@ bool sp_path_make_dir(const char *dir)
         errno = len ? ENAMETOOLONG : ENOENT;
         return false;
     }
-    strcpy(parent, dir[0] == '/' ? "/" : ".");
+    memcpy(parent, dir[0] == '/' ? "/" : ".", 2);
     for (size_t end = strspn(dir, "/"); end < len; end += strspn(dir + end, "/")) {
         end += strcspn(dir + end, "/");
         memcpy(path, dir, end);

@@ -1,6 +1,7 @@
 /* tree.c - what concerns all files of a storage: OPEN, SYNC, ALLOCATE, SELECT,
  * SPACE, CLOSE, DELETE. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -193,7 +194,7 @@ static bool sync_parents(int dir, const char *path)
 {
     char at[SP_PATH_MAX];
     char *slash;
-    strcpy(at, path);
+    snprintf(at, sizeof(at), "%s", path);
     while ((slash = strrchr(at, '/')) != NULL) {
         *slash = '\0';
         if (!sync_dir(dir, at))
@@ -412,7 +413,7 @@ static void remove_empty_dirs(int dir, const char *path)
     char at[SP_PATH_MAX];
     const char *name;
     char *slash;
-    strcpy(at, path);
+    snprintf(at, sizeof(at), "%s", path);
     while ((slash = strrchr(at, '/')) != NULL) {
         *slash = '\0';
         SP_FD parent = sp_path_parent(dir, at, &name);

@@ -1,9 +1,9 @@
-/* floor - what a transfer costs on this machine when nothing but the kernel, SHA-1 and the copy are at work.
+/* floor - what a transfer costs on this machine when nothing but the kernel, SHA-1 and the copy are
+ * at work.
  *
- *   floor copy FILE                 a child discards; this process preads 1 MiB and sends it by writev,
- *                                   64 blocks of 16 KiB with their 13-byte headers at a time
- *   floor recv FILE OUT [direct] [nosha] [nowrite]
- *                                   a child sends FILE; this process receives, hashes each MiB, writes it
+ *   floor copy FILE                 a child discards; this process preads 1 MiB and sends it by
+ * writev, 64 blocks of 16 KiB with their 13-byte headers at a time floor recv FILE OUT [direct]
+ * [nosha] [nowrite] a child sends FILE; this process receives, hashes each MiB, writes it
  *
  * Prints {"MBps": payload rate, "cpu_s_per_GiB": of this process alone} as JSON.
  */
@@ -102,7 +102,8 @@ static void discard(int sock, char *buffer)
 }
 
 /* The headers are received with the data and hashed with it: 0.08 % more, and no parsing. */
-static void receive_file(int sock, const char *path, off_t size, char *buffer, int argc, char **argv)
+static void receive_file(int sock, const char *path, off_t size, char *buffer, int argc,
+                         char **argv)
 {
     bool direct = false, sha = true, writes = true;
     for (int i = 0; i < argc; i++) {
@@ -125,7 +126,8 @@ static void receive_file(int sock, const char *path, off_t size, char *buffer, i
         }
         if (sha)
             EVP_Digest(buffer, want, digest, NULL, EVP_sha1(), NULL);
-        if (writes && pwrite(out, buffer, direct ? (want + 4095) & ~(size_t)4095 : want, at) < (ssize_t)want)
+        if (writes &&
+            pwrite(out, buffer, direct ? (want + 4095) & ~(size_t)4095 : want, at) < (ssize_t)want)
             die("pwrite");
     }
     EVP_MD_CTX_free(hash);
@@ -135,7 +137,9 @@ static void receive_file(int sock, const char *path, off_t size, char *buffer, i
 int main(int argc, char **argv)
 {
     if (argc < 3 || (strcmp(argv[1], "copy") && (strcmp(argv[1], "recv") || argc < 4)))
-        return fprintf(stderr, "usage: floor copy FILE | floor recv FILE OUT [direct] [nosha] [nowrite]\n"), 2;
+        return fprintf(stderr,
+                       "usage: floor copy FILE | floor recv FILE OUT [direct] [nosha] [nowrite]\n"),
+               2;
     struct stat st;
     int fd = open(argv[2], O_RDONLY), ends[2];
     if (fd < 0 || fstat(fd, &st))

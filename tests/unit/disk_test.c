@@ -1349,7 +1349,7 @@ TEST(disk_free_drains)
 int main(void)
 {
     char command[96];
-    strcpy(base, "disk_test.XXXXXX");
+    snprintf(base, sizeof(base), "disk_test.XXXXXX");
     if (!mkdtemp(base))
         return 1;
     int status = check_run();

@@ -273,7 +273,8 @@ TEST(magnet_of_a_torrent)
     CHECK_EQ(sp_magnet_of_metainfo(mi, NULL, 0, &len), SP_ELIMIT);
     CHECK_EQ(sp_magnet_of_metainfo(mi, buf, len + 1, &again), SP_OK);
     sp_hex(mi->info_hash_v1, 20, want + strlen(want));
-    strcat(want, "&dn=a%20b&xl=5&tr=http%3A%2F%2Fa%2F&ws=http%3A%2F%2Fw%2F");
+    snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s",
+             "&dn=a%20b&xl=5&tr=http%3A%2F%2Fa%2F&ws=http%3A%2F%2Fw%2F");
     CHECK(same(buf, want));
     CHECK_EQ(strlen(buf), len);
     sp_metainfo_free(mi);

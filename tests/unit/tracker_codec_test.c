@@ -99,7 +99,7 @@ static const char *built(const char *url, const struct sp_announce *a)
 }
 
 #define QUERY                                                                                      \
-    "info_hash=%00%12~aZ-._%20%2F%25%FF%2B%26%3F%3D%23%7F%21q&peer_id=-SP0001-abcdefghijkl"         \
+    "info_hash=%00%12~aZ-._%20%2F%25%FF%2B%26%3F%3D%23%7F%21q&peer_id=-SP0001-abcdefghijkl"        \
     "&port=6881&uploaded=1&downloaded=2&left=3&corrupt=4&key=0badcafe"
 
 TEST(announce_url_is_built)

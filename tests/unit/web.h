@@ -200,14 +200,14 @@ static bool web_answer(int fd, const char *path)
         web_sleep(30);
         web_body(fd, "200 OK", "", "hello", 5);
     } else if (strncmp(path, "/chunks/", 8) == 0)
-        web_chunks(fd, (size_t)atoi(path + 8));
+        web_chunks(fd, strtoul(path + 8, NULL, 10));
     else if (strncmp(path, "/gzip/", 6) == 0)
-        web_gzip(fd, (size_t)atoi(path + 6));
+        web_gzip(fd, strtoul(path + 6, NULL, 10));
     else if (strcmp(path, "/loop") == 0)
         web_redirect(fd, "/loop");
     else if (strncmp(path, "/hops/", 6) == 0) {
-        snprintf(text, sizeof(text), "/hops/%d", atoi(path + 6) - 1);
-        web_redirect(fd, atoi(path + 6) > 1 ? text : "/ok");
+        snprintf(text, sizeof(text), "/hops/%d", (int)strtol(path + 6, NULL, 10) - 1);
+        web_redirect(fd, strtol(path + 6, NULL, 10) > 1 ? text : "/ok");
     } else if (strncmp(path, "/to/", 4) == 0)
         web_redirect(fd, path + 4);
     else {
