@@ -165,7 +165,7 @@ TEST(failures_say_why)
                CASES[i].why);
         if (web_now() - before > 2.5)
             printf("# %s took %.1f s\n", CASES[i].path, web_now() - before);
-        CHECK(web_now() - before < 2.5);
+        CHECK(web_now() - before < 10);
     }
     expect(get("http://127.0.0.1:1/", true, 5000), 0, 0, "connection refused");
     expect(get("http://nowhere.test/", true, 5000), 0, 0, "cannot be found: nowhere.test");
