@@ -17,7 +17,7 @@
 #define RTT_KEPT_NS   (10 * SP_SECOND_NS)
 #define IDLE_NS       (100 * SP_MS_NS)
 
-enum { ASK_FIRST = 8, BATCH_MAX = 256 };
+enum { ASK_FIRST = 16, BATCH_MAX = 256 };
 
 void sp_ask_commit(struct sp_torrent *t)
 {
