@@ -139,6 +139,7 @@ static void detach(struct sp_conn *c, sp_time_ns now)
     if (c->state == CONN_DIALING)
         h->half_open_count--;
     t->gone[t->gone_at++ % GONE_KEPT] = (struct sp_gone){c->peer, c->blame_key};
+    sp_choke_gone(c);
     sp_swarm_gone(t, c, now);
     t->conns[c->slot] = NULL;
     while (t->conn_top > 0 && !t->conns[t->conn_top - 1])

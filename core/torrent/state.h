@@ -30,6 +30,7 @@ enum {
     SUGGEST_MAX = 16,
     CONN_SLOT_BITS = 12, /* connections of a torrent: below 4096 */
     GONE_KEPT = 128,
+    TAKERS_KEPT = 64,
     BANS_MAX = 64,
 };
 
@@ -98,6 +99,8 @@ struct sp_conn {
 
     struct sp_bits have;  /* without storage while have_all, or before anything is known */
     uint32_t interesting; /* pieces it has that we want */
+    uint32_t have_first, have_most; /* pieces it claimed first, and at most (choke.c) */
+    bool claimed;                   /* have_first is set */
     uint32_t allowed[FAST_SET_MAX], suggested[SUGGEST_MAX];
     uint32_t granted[FAST_SET_MAX]; /* pieces we serve it while it is choked */
     uint8_t allowed_count, suggested_count, granted_count;
@@ -134,6 +137,13 @@ struct sp_candidate {
     uint8_t sources; /* enum sp_peer_source bits */
     uint8_t fails;   /* in a row */
     bool connected, banned, seed;
+};
+
+/* What an address took from us over connections that are gone (choke.c). */
+struct sp_taker {
+    uint64_t key; /* blame key; 0: unused */
+    uint64_t given_bytes;
+    uint32_t have_first, have_most, reconnects;
 };
 
 struct sp_gone {
@@ -184,6 +194,8 @@ struct sp_torrent {
     uint32_t peer_serial;
     struct sp_gone gone[GONE_KEPT]; /* peers that left, for blame; a ring */
     uint32_t gone_at;
+    struct sp_taker takers[TAKERS_KEPT]; /* a ring */
+    uint32_t taker_at;
 
     struct sp_candidate *cands; /* swarm.c */
     uint32_t cand_count, cand_cap;
@@ -284,5 +296,6 @@ void sp_serve_drop(struct sp_conn *c);
 void sp_choke_run(struct sp_torrent *t, sp_time_ns now);
 void sp_choke_more(struct sp_torrent *t, sp_time_ns now); /* between rounds */
 void sp_choke_set(struct sp_conn *c, bool choke, sp_time_ns now);
+void sp_choke_gone(struct sp_conn *c); /* remembers what it took */
 
 #endif
