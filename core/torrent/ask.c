@@ -266,8 +266,8 @@ static void cancel_others(struct sp_conn *c, struct sp_block_ref ref)
         uint32_t before = other->asks.count;
         drop(other, ix);
         count_fetching(other, before);
-        (void)sp_wire_put_cancel(&other->out, ref.piece, ref.block * SP_BLOCK_LEN,
-                                 sp_picker_block_len(t->picker, ref));
+        sp_conn_said(other, sp_wire_put_cancel(&other->out, ref.piece, ref.block * SP_BLOCK_LEN,
+                                               sp_picker_block_len(t->picker, ref)));
         sp_conn_wants_send(other);
     }
 }

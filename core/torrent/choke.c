@@ -9,7 +9,7 @@ void sp_choke_set(struct sp_conn *c, bool choke, sp_time_ns now)
     c->am_choking = choke;
     if (c->peer_interested)
         c->t->serving += choke ? (uint32_t)-1 : 1;
-    (void)sp_wire_put_choke(&c->out, choke);
+    sp_conn_said(c, sp_wire_put_choke(&c->out, choke));
     if (choke) {
         c->choked_at = now;
         sp_serve_choked(c);

@@ -22,7 +22,7 @@ static void init_wire(struct sp_conn *c)
     memcpy(cfg.own.info_hash, t->mi->info_hash_v1, SP_SHA1_LEN);
     memcpy(cfg.own.peer_id, c->h->cfg->peer_id, SP_PEER_ID_LEN);
     sp_wire_init(&c->wire, &cfg);
-    (void)sp_wire_put_handshake(&c->out, &cfg.own);
+    sp_conn_said(c, sp_wire_put_handshake(&c->out, &cfg.own));
 }
 
 static bool find_slot(struct sp_torrent *t, uint32_t *ret_slot)
@@ -94,6 +94,12 @@ void sp_conn_wants_send(struct sp_conn *c)
 {
     if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
         sp_list_add(&c->h->sending, &c->send_link);
+}
+
+void sp_conn_said(struct sp_conn *c, enum sp_err err)
+{
+    if (err != SP_OK)
+        c->missed = true;
 }
 
 bool sp_conn_has(const struct sp_conn *c, uint32_t piece)
@@ -218,18 +224,18 @@ static void say_ext_handshake(struct sp_conn *c)
     sp_ext_offer(&hs, SP_EXT_UPLOAD_ONLY);
     size_t n = strlen(c->h->cfg->client_name);
     memcpy(hs.v, c->h->cfg->client_name, n < sizeof(hs.v) ? n : sizeof(hs.v) - 1);
-    (void)sp_wire_put_ext_handshake(&c->out, &hs);
+    sp_conn_said(c, sp_wire_put_ext_handshake(&c->out, &hs));
 }
 
 static void say_have(struct sp_conn *c)
 {
     const struct sp_bits *have = sp_picker_have(c->t->picker);
     if (c->wire.fast && sp_bits_all(have))
-        (void)sp_wire_put_have_all(&c->out);
+        sp_conn_said(c, sp_wire_put_have_all(&c->out));
     else if (c->wire.fast && have->set == 0)
-        (void)sp_wire_put_have_none(&c->out);
+        sp_conn_said(c, sp_wire_put_have_none(&c->out));
     else if (have->set > 0)
-        (void)sp_wire_put_bitfield(&c->out, have);
+        sp_conn_said(c, sp_wire_put_bitfield(&c->out, have));
 }
 
 /* BEP-0006: "the pieces that the peer is allowed to get while choked": those
@@ -245,7 +251,7 @@ static void say_allowed_fast(struct sp_conn *c)
         if (!sp_bits_get(sp_picker_have(c->t->picker), set[i]))
             continue;
         c->granted[c->granted_count++] = set[i];
-        (void)sp_wire_put_allowed_fast(&c->out, set[i]);
+        sp_conn_said(c, sp_wire_put_allowed_fast(&c->out, set[i]));
     }
 }
 
@@ -297,7 +303,7 @@ void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now)
         return;
     if (want != c->am_interested) {
         c->am_interested = want;
-        (void)sp_wire_put_interested(&c->out, want);
+        sp_conn_said(c, sp_wire_put_interested(&c->out, want));
         sp_conn_wants_send(c);
     }
     c->idle_pick = false;
@@ -567,13 +573,17 @@ void sp_conn_tick(struct sp_conn *c, sp_time_ns now)
     }
     if (c->state != CONN_OPEN)
         return;
+    if (c->missed) {
+        sp_conn_end(c, "does not read what we send", now);
+        return;
+    }
     if (now - c->last_recv_at > SILENCE_NS) {
         sp_conn_end(c, "is silent", now);
         return;
     }
     if (now - c->last_send_at > KEEPALIVE_NS) {
         c->last_send_at = now;
-        (void)sp_wire_put_keepalive(&c->out);
+        sp_conn_said(c, sp_wire_put_keepalive(&c->out));
         sp_conn_wants_send(c);
     }
     if (c->t->state == SP_TORRENT_SEEDING && (sp_conn_is_seed(c) || c->upload_only)) {

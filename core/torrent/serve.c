@@ -35,7 +35,7 @@ static void reject(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len
 {
     if (!c->wire.fast)
         return;
-    (void)sp_wire_put_reject(&c->out, piece, off, len);
+    sp_conn_said(c, sp_wire_put_reject(&c->out, piece, off, len));
     sp_conn_wants_send(c);
 }
 
@@ -338,6 +338,10 @@ uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t ca
 
     if (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN)
         return 0;
+    if (c->missed) {
+        sp_conn_end(c, "does not read what we send", now);
+        return 0;
+    }
     sp_serve_fill(c, now);
     struct sp_slice control = sp_buf_slice(&c->out);
     if (control.len == 0 && c->chunks.count == 0)

@@ -89,6 +89,7 @@ struct sp_conn {
     bool incoming, named_by_user;
     bool am_choking, am_interested, peer_choking, peer_interested;
     bool have_all, upload_only, snubbed, optimistic, endgame;
+    bool missed;     /* a message to it found no room: it is to be ended */
     uint8_t counted; /* enum counted: how the picker's availability knows it */
 
     struct sp_link effect_link, send_link, starved_link, down_link, up_link;
@@ -259,6 +260,10 @@ void sp_conn_free(struct sp_conn *c); /* dead, effect pulled */
 void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now);
 void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now);
 void sp_conn_wants_send(struct sp_conn *c);
+/* err of a sp_wire_put_x into c->out.  A peer that misses a message cannot be
+ * talked to any more; it goes at the next sp_conn_send_list or tick, so that
+ * those who queue messages need not expect it to. */
+void sp_conn_said(struct sp_conn *c, enum sp_err err);
 void sp_conn_tick(struct sp_conn *c, sp_time_ns now);
 bool sp_conn_has(const struct sp_conn *c, uint32_t piece);
 bool sp_conn_is_seed(const struct sp_conn *c);

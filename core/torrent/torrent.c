@@ -303,7 +303,7 @@ void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
         }
         if (sp_conn_is_seed(c))
             continue; /* a seed has no use for it */
-        (void)sp_wire_put_have(&c->out, piece);
+        sp_conn_said(c, sp_wire_put_have(&c->out, piece));
         sp_conn_wants_send(c);
     }
     if (t->state == SP_TORRENT_ERROR) {

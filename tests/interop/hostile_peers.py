@@ -194,6 +194,20 @@ class Attacks:
                 pass
         return raws
 
+    @closes(15)
+    def unread_rejects(self):
+        """Each of these requests has to be answered (BEP 6) and no answer is read."""
+        raws = [self.met(bytes((0, 0, 0, 0, 0, 0, 0, 4))) for _ in range(4)]
+        asks = struct.pack('>IBIII', 13, 6, 0, 0, 16384) * 2000
+        for raw in raws:
+            raw.sock.settimeout(1)
+            try:
+                for _ in range(400):
+                    raw.send(asks)
+            except OSError:
+                pass
+        return raws
+
     def cancel_and_have_flood(self):
         raws = [self.met() for _ in range(8)]
         junk = b''.join(struct.pack('>IBIII', 13, 8, i % self.torrent.piece_count, 0, 16384) for i in range(2000))
