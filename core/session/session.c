@@ -566,13 +566,18 @@ void sp_session_job_done(struct sp_session *s, struct sp_job *job, enum sp_err e
     bool left = find(s, t->id) != t;
 
     t->jobs_out--;
+    t->writes_out -= job->kind == SP_JOB_WRITE;
     if (job->kind == SP_JOB_READ) {
         sp_serve_done(w, err, text, now);
-    } else if (left || t->state == SP_TORRENT_CHECKING) {
-        /* What was written is on the disk, but nobody claims it. */
-        sp_picker_abandon(t->picker, w->piece);
+    } else if (left || t->state == SP_TORRENT_CHECKING ||
+               sp_picker_state(t->picker, w->piece) != SP_PIECE_FULL) {
+        /* What was written is on the disk, but nobody claims it: or the check
+         * that came between has found it there. */
+        if (sp_picker_state(t->picker, w->piece) == SP_PIECE_FULL)
+            sp_picker_abandon(t->picker, w->piece);
         sp_work_free(&s->hub, w);
         sp_ask_commit(t);
+        sp_ask_wake(&s->hub, now);
     } else {
         sp_store_done(w, err, text, now);
     }

@@ -17,7 +17,12 @@
 #define RTT_KEPT_NS   (10 * SP_SECOND_NS)
 #define IDLE_NS       (100 * SP_MS_NS)
 
-enum { ASK_FIRST = 16, BATCH_MAX = 256 };
+enum {
+    ASK_FIRST = 16,
+    BATCH_MAX = 256,
+    REFUSALS_MAX = 16,         /* in a row; then it is left alone for a while */
+    UNASKED_MAX = 4096 * 1024, /* bytes that nobody asked for, besides as much as was of use */
+};
 
 void sp_ask_commit(struct sp_torrent *t)
 {
@@ -49,6 +54,7 @@ static void count_fetching(struct sp_conn *c, uint32_t before)
 static void drop(struct sp_conn *c, uint32_t ix)
 {
     struct sp_ask *a = sp_queue_at(&c->asks, ix);
+    c->released_count -= a->released;
     if (!a->released)
         sp_picker_unask(c->t->picker, (struct sp_block_ref){a->piece, a->block}, c->peer);
     sp_pool_put(&c->h->pool, a->data);
@@ -74,12 +80,15 @@ void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t l
         return; /* an answer to a cancel that crossed it */
     drop(c, ix);
     count_fetching(c, before);
+    if (!c->peer_choking && ++c->refusals % REFUSALS_MAX == 0) {
+        uint32_t shift = c->refusals / REFUSALS_MAX;
+        c->ask_again_at = now + (SP_SECOND_NS << (shift < 5 ? shift : 5));
+    }
     /* A suggestion or an allowed piece that is refused is none. */
     for (uint32_t i = 0; i < c->allowed_count; i++) {
         if (c->peer_choking && c->allowed[i] == piece)
             c->allowed[i] = c->allowed[--c->allowed_count];
     }
-    (void)now;
 }
 
 /* ---- how many ---- */
@@ -159,12 +168,27 @@ static uint32_t pick(struct sp_conn *c, uint32_t count, bool endgame, struct sp_
     return n;
 }
 
+/* It still owes this block, asked for before it was snubbed: no need to ask again. */
+static bool ask_still(struct sp_conn *c, const struct sp_block_ref *ref, sp_time_ns now)
+{
+    uint32_t ix = c->released_count ? find(c, ref->piece, ref->block) : SP_MAP_NONE;
+    if (ix == SP_MAP_NONE)
+        return false;
+    struct sp_ask *a = sp_queue_at(&c->asks, ix);
+    a->released = false;
+    a->at = now;
+    c->released_count--;
+    return true;
+}
+
 static uint32_t send_requests(struct sp_conn *c, const struct sp_block_ref *refs, uint32_t n,
                               sp_time_ns now)
 {
     uint32_t before = c->asks.count, i = 0;
     for (; i < n; i++) {
         uint32_t len = sp_picker_block_len(c->t->picker, refs[i]);
+        if (ask_still(c, &refs[i], now))
+            continue;
         struct sp_ask *a = sp_queue_push(&c->asks, c->h->mem);
         if (!a)
             break;
@@ -207,7 +231,7 @@ static void ask(struct sp_conn *c, bool endgame, sp_time_ns now)
 
 void sp_ask_more(struct sp_conn *c, sp_time_ns now)
 {
-    if (!may_ask(c) || sp_link_in(&c->starved_link) || c->idle_pick)
+    if (!may_ask(c) || sp_link_in(&c->starved_link) || c->idle_pick || now < c->ask_again_at)
         return;
     ask(c, false, now);
 }
@@ -227,7 +251,7 @@ void sp_ask_wake(struct sp_hub *h, sp_time_ns now)
 
 /* ---- a block arrives ---- */
 
-void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len)
+void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now)
 {
     uint32_t ix = off % SP_BLOCK_LEN ? SP_MAP_NONE : find(c, piece, off / SP_BLOCK_LEN);
     uint32_t before = c->asks.count;
@@ -236,12 +260,18 @@ void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len)
     if (ix == SP_MAP_NONE)
         return;
     struct sp_ask *a = sp_queue_at(&c->asks, ix);
-    if (len != sp_picker_block_len(c->t->picker, (struct sp_block_ref){a->piece, a->block}))
+    if (len != sp_picker_block_len(c->t->picker, (struct sp_block_ref){a->piece, a->block})) {
+        sp_conn_end(c, "sends a block of another length than asked for", now);
         return;
-    if (!a->data && !(a->data = sp_hub_block(c->h)))
-        return; /* received for nothing; asked again when snubbed */
+    }
+    if (!a->data && !(a->data = sp_hub_block(c->h))) {
+        drop(c, ix); /* received for nothing, and asked for again */
+        count_fetching(c, before);
+        return;
+    }
     c->cur = *a;
     c->has_cur = true;
+    c->released_count -= a->released;
     sp_queue_remove(&c->asks, ix);
     count_fetching(c, before);
 }
@@ -272,6 +302,27 @@ static void cancel_others(struct sp_conn *c, struct sp_block_ref ref)
     }
 }
 
+/* The block that c receives was released, and asked of it again meanwhile. */
+static void cancel_again(struct sp_conn *c, struct sp_block_ref ref)
+{
+    uint32_t ix = find(c, ref.piece, ref.block), before = c->asks.count;
+    if (ix == SP_MAP_NONE)
+        return;
+    drop(c, ix);
+    count_fetching(c, before);
+    sp_conn_said(c, sp_wire_put_cancel(&c->out, ref.piece, ref.block * SP_BLOCK_LEN,
+                                       sp_picker_block_len(c->t->picker, ref)));
+    sp_conn_wants_send(c);
+}
+
+static void count_unasked(struct sp_conn *c, uint32_t len, sp_time_ns now)
+{
+    c->t->wasted += len;
+    c->unasked_bytes += len;
+    if (c->unasked_bytes > UNASKED_MAX + (c->down.total - c->unasked_bytes))
+        sp_conn_end(c, "sends what nobody asked for", now);
+}
+
 void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
@@ -282,7 +333,7 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
     sp_rate_add(&c->h->down_rate, len, now);
     c->last_block_at = now;
     if (!c->has_cur) {
-        t->wasted += len;
+        count_unasked(c, len, now);
         return;
     }
     struct sp_ask a = c->cur;
@@ -290,6 +341,9 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
     c->has_cur = false;
     c->cur = (struct sp_ask){0};
     c->idle_pick = false;
+    c->refusals = 0;
+    if (a.released)
+        cancel_again(c, ref);
     if (c->snubbed) {
         c->snubbed = false;
         c->ask_target = ASK_MIN;
@@ -309,6 +363,14 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
 
 /* ---- time ---- */
 
+void sp_ask_release_cur(struct sp_conn *c)
+{
+    if (!c->has_cur || c->cur.released)
+        return;
+    sp_picker_unask(c->t->picker, (struct sp_block_ref){c->cur.piece, c->cur.block}, c->peer);
+    c->cur.released = true;
+}
+
 /* A peer that has not sent for long keeps one request as its way back; the
  * rest may be asked of others, and is taken if it comes first after all. */
 static void snub(struct sp_conn *c)
@@ -321,16 +383,20 @@ static void snub(struct sp_conn *c)
             sp_picker_unask(c->t->picker, (struct sp_block_ref){a->piece, a->block}, c->peer);
         a->released = true;
     }
+    c->released_count = c->asks.count;
+    sp_ask_release_cur(c);
     sp_picker_disown(c->t->picker, c->peer);
 }
 
 void sp_ask_tick(struct sp_conn *c, sp_time_ns now)
 {
-    if (c->asks.count && !c->snubbed && now - c->last_block_at > SNUB_NS)
+    if ((c->asks.count || c->has_cur) && !c->snubbed && now - c->last_block_at > SNUB_NS)
         snub(c);
     c->idle_pick = false;
-    if (!may_ask(c))
+    if (!may_ask(c) || now < c->ask_again_at)
         return;
+    /* No room may have come, but blocks of open pieces: those of peers that went. */
+    sp_list_del(&c->h->starved, &c->starved_link);
     sp_ask_more(c, now);
     /* Nothing is left but what others were asked for.  Only now, and only a
      * peer that is idle for a while: most of it is on its way. */

@@ -149,7 +149,7 @@ static const char *check_cands(const struct sp_torrent *t)
         const struct sp_candidate *a = &t->cands[i];
         bool found = false;
         for (uint32_t k = 0; k < t->conn_top && a->connected; k++)
-            found |= t->conns[k] && sp_addr_eq(&t->conns[k]->addr, &a->addr);
+            found |= t->conns[k] && sp_addr_eq(&t->conns[k]->listen, &a->addr);
         if (a->connected && !found)
             return "an address counts as connected and is not";
     }

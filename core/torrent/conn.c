@@ -62,6 +62,7 @@ struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bo
         .t = t,
         .h = h,
         .addr = *addr,
+        .listen = *addr,
         .slot = slot,
         .peer = (t->peer_serial++ << CONN_SLOT_BITS) | slot,
         .blame_key = sp_addr_hash(&h->key, &who) | 1,
@@ -79,6 +80,8 @@ struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bo
         .last_send_at = now,
         .last_block_at = now,
     };
+    if (incoming)
+        c->listen.family = SP_FAMILY_NONE;
     init_wire(c);
     t->conns[slot] = c;
     t->conn_count++;
@@ -114,6 +117,23 @@ bool sp_conn_is_seed(const struct sp_conn *c)
 
 /* ---- the end ---- */
 
+struct sp_addr sp_conn_who(const struct sp_conn *c)
+{
+    struct sp_addr who = c->addr;
+    if (c->incoming)
+        who.port = 0;
+    return who;
+}
+
+static void remember_gone(const struct sp_conn *c)
+{
+    struct sp_torrent *t = c->t;
+    if (!t->gone && c->down.total > 0)
+        t->gone = SP_NEW_ARRAY(t->h->mem, struct sp_gone, GONE_KEPT);
+    if (t->gone && c->down.total > 0)
+        t->gone[t->gone_at++ % GONE_KEPT] = (struct sp_gone){c->peer, c->blame_key, sp_conn_who(c)};
+}
+
 /* Takes c out of everything but the memory it stands in. */
 static void detach(struct sp_conn *c, sp_time_ns now)
 {
@@ -144,7 +164,7 @@ static void detach(struct sp_conn *c, sp_time_ns now)
         sp_bits_done(&c->have, h->mem);
     if (c->state == CONN_DIALING)
         h->half_open_count--;
-    t->gone[t->gone_at++ % GONE_KEPT] = (struct sp_gone){c->peer, c->blame_key};
+    remember_gone(c);
     sp_choke_gone(c);
     sp_swarm_gone(t, c, now);
     t->conns[c->slot] = NULL;
@@ -255,15 +275,42 @@ static void say_allowed_fast(struct sp_conn *c)
     }
 }
 
-static bool is_duplicate(const struct sp_conn *c)
+/* Another connection to the same peer. */
+static struct sp_conn *twin_of(const struct sp_conn *c)
 {
     for (uint32_t i = 0; i < c->t->conn_top; i++) {
-        const struct sp_conn *o = c->t->conns[i];
+        struct sp_conn *o = c->t->conns[i];
         if (o && o != c && o->state == CONN_OPEN &&
             memcmp(o->peer_id, c->peer_id, SP_PEER_ID_LEN) == 0)
-            return true;
+            return o;
     }
-    return false;
+    return NULL;
+}
+
+/* Two that dial each other at once must not both end the other's connection:
+ * the one stays that the larger peer id dialled.  Only where both come from
+ * one address, or a stranger who borrows an id could end a connection. */
+static bool replaces(const struct sp_conn *c, const struct sp_conn *o)
+{
+    bool we_are_larger = memcmp(c->h->cfg->peer_id, c->peer_id, SP_PEER_ID_LEN) > 0;
+    if (o->incoming == c->incoming || !sp_addr_same_ip(&o->addr, &c->addr))
+        return false;
+    return c->incoming ? !we_are_larger : we_are_larger;
+}
+
+/* Ends one of two; false when it was c. */
+static bool end_twin(struct sp_conn *c, sp_time_ns now)
+{
+    struct sp_conn *o = twin_of(c);
+    if (!o)
+        return true;
+    struct sp_conn *keep = replaces(c, o) ? c : o, *end = keep == c ? o : c;
+    if (keep->listen.family == SP_FAMILY_NONE) { /* nobody dials it while keep is there */
+        keep->listen = end->listen;
+        end->listen.family = SP_FAMILY_NONE;
+    }
+    sp_conn_end(end, "is connected already", now);
+    return end != c;
 }
 
 static void got_handshake(struct sp_conn *c, const struct sp_handshake *hs, sp_time_ns now)
@@ -276,10 +323,8 @@ static void got_handshake(struct sp_conn *c, const struct sp_handshake *hs, sp_t
         sp_conn_end(c, "is ourselves", now);
         return;
     }
-    if (is_duplicate(c)) {
-        sp_conn_end(c, "is connected already", now);
+    if (!end_twin(c, now))
         return;
-    }
     c->state = CONN_OPEN;
     c->opened_at = c->last_block_at = now;
     sp_peer_id_client(hs->peer_id, c->client);
@@ -438,7 +483,8 @@ static void got_unchoke(struct sp_conn *c, sp_time_ns now)
 {
     c->peer_choking = false;
     c->idle_pick = false;
-    c->last_block_at = now; /* the clock of snubbing starts */
+    if (c->asks.count == 0 && !c->has_cur)
+        c->last_block_at = now; /* the clock of snubbing starts; flapping does not set it back */
     sp_ask_more(c, now);
 }
 
@@ -468,6 +514,11 @@ static void got_ext_handshake(struct sp_conn *c, const struct sp_ext_handshake *
         struct sp_addr addr = c->addr;
         addr.port = hs->port;
         sp_swarm_add(c->t, &addr, SP_PEER_INCOMING, now);
+        struct sp_candidate *cand = sp_swarm_find(c->t, &addr);
+        if (cand && !cand->connected && c->listen.family == SP_FAMILY_NONE) {
+            cand->connected = true;
+            c->listen = addr;
+        }
     }
     end_if_useless(c, now);
 }
@@ -540,7 +591,7 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
         c->idle_pick = false;
         break;
     case SP_WIRE_BLOCK:
-        sp_ask_begin(c, ev->piece, ev->off, ev->len);
+        sp_ask_begin(c, ev->piece, ev->off, ev->len, now);
         break;
     case SP_WIRE_BLOCK_END:
         sp_ask_end(c, ev->len, now);

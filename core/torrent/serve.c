@@ -7,6 +7,8 @@
  */
 #include "core/torrent/state.h"
 
+#define READ_AGAIN_NS (30 * SP_SECOND_NS) /* after a read that failed */
+
 enum { READY_MIN = 32 * 1024, READY_MAX = 1024 * 1024 };
 
 static uint32_t ready_max(const struct sp_hub *h)
@@ -17,18 +19,17 @@ static uint32_t ready_max(const struct sp_hub *h)
     return each < READY_MIN ? READY_MIN : each > READY_MAX ? READY_MAX : (uint32_t)each;
 }
 
-static void count_sending(struct sp_conn *c, bool before)
-{
-    bool after = c->wants.count || c->chunks.count || c->read;
-    if (after && !before)
-        c->h->sending_count++;
-    else if (!after && before)
-        c->h->sending_count--;
-}
-
 static bool is_sending(const struct sp_conn *c)
 {
     return c->wants.count || c->chunks.count || c->read;
+}
+
+static void count_sending(struct sp_conn *c)
+{
+    bool sending = is_sending(c);
+    if (sending != c->counted_sending)
+        c->h->sending_count += sending ? 1 : UINT32_MAX;
+    c->counted_sending = sending;
 }
 
 static void reject(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len)
@@ -53,7 +54,6 @@ static bool is_granted(const struct sp_conn *c, uint32_t piece)
 void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
-    bool before = is_sending(c);
     bool refused = c->am_choking && !is_granted(c, piece);
 
     /* BEP-0006: "a peer must reject or serve each request" where fast is on;
@@ -72,13 +72,12 @@ void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t 
         return;
     }
     *w = (struct sp_want){.piece = piece, .off = off, .len = len};
-    count_sending(c, before);
+    count_sending(c);
     sp_conn_wants_send(c);
 }
 
 void sp_serve_cancel(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len)
 {
-    bool before = is_sending(c);
     for (uint32_t ix = 0; ix < c->wants.count; ix++) {
         const struct sp_want *w = sp_queue_at(&c->wants, ix);
         if (w->piece == piece && w->off == off && w->len == len) {
@@ -87,25 +86,23 @@ void sp_serve_cancel(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t l
             break;
         }
     }
-    count_sending(c, before);
+    count_sending(c);
 }
 
 /* BEP-0006: "If a peer receives requests from a peer its chokes, the peer ...
  * MUST reject"; what is read already still goes out. */
 void sp_serve_choked(struct sp_conn *c)
 {
-    bool before = is_sending(c);
     while (c->wants.count) {
         struct sp_want w = *(struct sp_want *)sp_queue_at(&c->wants, 0);
         sp_queue_pop(&c->wants);
         reject(c, w.piece, w.off, w.len);
     }
-    count_sending(c, before);
+    count_sending(c);
 }
 
 void sp_serve_drop(struct sp_conn *c)
 {
-    bool before = is_sending(c);
     while (c->chunks.count) {
         sp_pool_put(&c->h->pool, ((struct sp_chunk *)sp_queue_at(&c->chunks, 0))->block);
         sp_queue_pop(&c->chunks);
@@ -114,7 +111,7 @@ void sp_serve_drop(struct sp_conn *c)
     if (c->read)
         c->read->c = NULL;
     c->read = NULL;
-    count_sending(c, before);
+    count_sending(c);
     sp_queue_done(&c->wants, c->h->mem);
     sp_queue_done(&c->chunks, c->h->mem);
 }
@@ -128,10 +125,11 @@ static void push_answer(struct sp_conn *c, const struct sp_want *w, uint8_t *con
     for (uint32_t i = 0; left > 0; i++) {
         uint32_t n = left < SP_BLOCK_LEN ? left : SP_BLOCK_LEN;
         struct sp_chunk *k = sp_queue_push(&c->chunks, c->h->mem);
-        if (!k) { /* out of memory mid-answer cannot be told to the peer */
+        if (!k) { /* what is told already has to be kept: nothing more is sent */
+            c->missed = true;
+            c->ready_bytes -= left;
             for (; left > 0; i++, left -= left < SP_BLOCK_LEN ? left : SP_BLOCK_LEN)
                 sp_pool_put(&c->h->pool, blocks[i]);
-            c->out.max = 0;
             return;
         }
         k->block = blocks[i];
@@ -152,9 +150,10 @@ static bool from_cache(struct sp_conn *c)
     uint8_t *block = sp_cache_get(&c->h->cache, c->t->id, w->piece, w->off / SP_BLOCK_LEN);
     if (!block)
         return false;
-    push_answer(c, w, &block);
     c->ready_bytes += w->len;
+    push_answer(c, w, &block);
     sp_queue_pop(&c->wants);
+    count_sending(c);
     return true;
 }
 
@@ -168,8 +167,8 @@ static uint32_t run_of(const struct sp_conn *c, uint32_t max_bytes, uint32_t *re
     for (; count < c->wants.count; count++) {
         const struct sp_want *w = sp_queue_at(&c->wants, count);
         uint32_t need = (w->len + SP_BLOCK_LEN - 1) / SP_BLOCK_LEN;
-        if (w->piece != first->piece || w->off != end)
-            break;
+        if (w->piece != first->piece || w->off != end || bytes % SP_BLOCK_LEN)
+            break; /* of a job's blocks only the last is short */
         if (count > 0 && (blocks + need > READ_MAX || bytes + w->len > max_bytes))
             break;
         blocks += need;
@@ -269,12 +268,15 @@ void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time
             push_answer(c, want, blocks);
         }
         sp_conn_wants_send(c);
-        if (!is_sending(c))
-            h->sending_count--;
+        count_sending(c);
     }
     sp_work_free(h, w);
-    if (err != SP_OK && err != SP_ECANCELED)
+    bool live = t->state == SP_TORRENT_DOWNLOADING || t->state == SP_TORRENT_SEEDING;
+    if (err != SP_OK && err != SP_ECANCELED && live) {
         sp_torrent_set_error(t, err, text, now);
+        t->passes = true;
+        t->retry_at = now + READ_AGAIN_NS;
+    }
 }
 
 /* ---- sending ---- */
@@ -338,11 +340,11 @@ uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t ca
 
     if (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN)
         return 0;
+    sp_serve_fill(c, now);
     if (c->missed) {
         sp_conn_end(c, "does not read what we send", now);
         return 0;
     }
-    sp_serve_fill(c, now);
     struct sp_slice control = sp_buf_slice(&c->out);
     if (control.len == 0 && c->chunks.count == 0)
         return 0;
@@ -390,7 +392,6 @@ static void chunk_sent(struct sp_conn *c, size_t *len, sp_time_ns now)
 
 void sp_conn_sent(struct sp_conn *c, size_t len, sp_time_ns now)
 {
-    bool before = is_sending(c);
 
     if (c->state == CONN_DEAD)
         return;
@@ -409,7 +410,7 @@ void sp_conn_sent(struct sp_conn *c, size_t len, sp_time_ns now)
         chunk_sent(c, &len, now);
     if (!c->out.len && c->out.cap > 4096)
         sp_buf_trim(&c->out);
-    count_sending(c, before);
+    count_sending(c);
     if (c->out.len || is_sending(c))
         sp_conn_wants_send(c);
 }

@@ -86,7 +86,8 @@ struct sp_conn {
     uint64_t blame_key; /* by address, not by connection: a reconnect washes nothing off */
     uint8_t state;      /* enum sp_conn_state */
 
-    bool incoming, named_by_user;
+    struct sp_addr listen; /* the candidate it counts for; family NONE: none */
+    bool incoming, named_by_user, counted_sending;
     bool am_choking, am_interested, peer_choking, peer_interested;
     bool have_all, upload_only, snubbed, optimistic, endgame;
     bool missed;     /* a message to it found no room: it is to be ended */
@@ -111,10 +112,14 @@ struct sp_conn {
     uint32_t ask_target, ask_max;
     uint64_t window_bytes; /* received since window_at */
     sp_time_ns window_at, rtt_ns, rtt_at, last_block_at;
-    uint64_t fetch_Bps; /* smoothed, of the last windows */
-    struct sp_ask cur;  /* the block being received, taken out of asks */
-    bool has_cur;       /* false inside a block: nobody asked, its bytes go nowhere */
-    bool idle_pick;     /* the last pick found nothing */
+    uint64_t fetch_Bps;      /* smoothed, of the last windows */
+    struct sp_ask cur;       /* the block being received, taken out of asks */
+    uint32_t released_count; /* of asks */
+    uint32_t refusals;       /* since the last block */
+    sp_time_ns ask_again_at;
+    uint64_t unasked_bytes;
+    bool has_cur;   /* false inside a block: nobody asked, its bytes go nowhere */
+    bool idle_pick; /* the last pick found nothing */
 
     /* serve.c */
     struct sp_queue wants;  /* struct sp_want */
@@ -150,6 +155,7 @@ struct sp_taker {
 struct sp_gone {
     uint32_t peer;
     uint64_t blame_key;
+    struct sp_addr who;
 };
 
 /* A job of ours on its way. */
@@ -193,7 +199,7 @@ struct sp_torrent {
     uint32_t conn_cap, conn_count, conn_top; /* slots at and above conn_top are free */
 
     uint32_t peer_serial;
-    struct sp_gone gone[GONE_KEPT]; /* peers that left, for blame; a ring */
+    struct sp_gone *gone; /* peers that left, for blame; GONE_KEPT in a ring, NULL: none yet */
     uint32_t gone_at;
     struct sp_taker takers[TAKERS_KEPT]; /* a ring */
     uint32_t taker_at;
@@ -210,7 +216,8 @@ struct sp_torrent {
     struct sp_bucket down, up;
     struct sp_rate down_rate, up_rate;
     uint64_t downloaded, uploaded, wasted, corrupt; /* payload bytes, ever */
-    uint32_t jobs_out;
+    uint32_t jobs_out, writes_out;
+    bool passes;              /* ERROR of a read: ends by itself at retry_at */
     uint32_t serving;         /* connections that we unchoke and that are interested */
     uint64_t committed_bytes; /* its share of the hub's */
     uint32_t piece_room;      /* memory of one piece: its length in whole blocks */
@@ -225,7 +232,8 @@ struct sp_conn *sp_torrent_conn(const struct sp_torrent *t, uint32_t peer); /* N
 uint64_t sp_torrent_blame_key(const struct sp_torrent *t, uint32_t peer);   /* 0: forgotten */
 bool sp_torrent_running(const struct sp_torrent *t); /* may have connections */
 void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now);
-void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
+/* wanted: until now, so that connections count it as interesting. */
+void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, bool wanted, sp_time_ns now);
 void sp_torrent_set_error(struct sp_torrent *t, enum sp_err err, const char *text, sp_time_ns now);
 void sp_torrent_clear_error(struct sp_torrent *t, sp_time_ns now);
 void sp_torrent_drop_conns(struct sp_torrent *t, const char *why, sp_time_ns now);
@@ -246,8 +254,9 @@ void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
 /* One has answered: more may, so the pace grows with those that do. */
 void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
-/* Ends c and what shares its blame key. */
-void sp_swarm_ban(struct sp_conn *c, const char *why, sp_time_ns now);
+/* who: see sp_conn_who.  Ends the connections that have this blame key. */
+void sp_swarm_ban(struct sp_torrent *t, uint64_t key, const struct sp_addr *who, const char *why,
+                  sp_time_ns now);
 bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr, bool incoming);
 void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now);
 
@@ -256,6 +265,8 @@ struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bo
                             sp_time_ns now);
 /* Ends it from our side: SP_FX_CLOSE follows. */
 void sp_conn_end(struct sp_conn *c, const char *why, sp_time_ns now);
+/* As whom it is known to bans and blame: port 0 where it came to us. */
+struct sp_addr sp_conn_who(const struct sp_conn *c);
 void sp_conn_free(struct sp_conn *c); /* dead, effect pulled */
 void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now);
 void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now);
@@ -272,7 +283,9 @@ bool sp_conn_is_seed(const struct sp_conn *c);
 void sp_ask_more(struct sp_conn *c, sp_time_ns now);
 void sp_ask_drop_all(struct sp_conn *c);
 void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now);
-void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len);
+void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now);
+/* The block being received may be asked of others. */
+void sp_ask_release_cur(struct sp_conn *c);
 void sp_ask_end(struct sp_conn *c, uint32_t len,
                 sp_time_ns now);                    /* the block of sp_ask_begin is whole */
 void sp_ask_commit(struct sp_torrent *t);           /* after pieces were opened or closed */
@@ -284,6 +297,8 @@ void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
 void sp_store_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
 void sp_store_retry(struct sp_torrent *t, sp_time_ns now);
 void sp_store_drop_open(struct sp_torrent *t);
+/* Memory is short: lets go what nobody goes on with. */
+void sp_store_make_room(struct sp_torrent *t);
 struct sp_work *sp_work_new(struct sp_hub *h);
 void sp_work_free(struct sp_hub *h, struct sp_work *w);
 void sp_work_out(struct sp_hub *h, struct sp_work *w);

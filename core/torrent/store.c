@@ -35,6 +35,7 @@ void sp_work_out(struct sp_hub *h, struct sp_work *w)
     *h->jobs_last = w;
     h->jobs_last = &w->next;
     w->t->jobs_out++;
+    w->t->writes_out += w->job.kind == SP_JOB_WRITE;
 }
 
 static struct sp_work *new_work(struct sp_torrent *t, struct sp_open_piece *o)
@@ -75,6 +76,30 @@ void sp_store_drop_open(struct sp_torrent *t)
     sp_ask_commit(t);
 }
 
+/* Some connection may soon ask for more of the piece. */
+static bool is_tended(const struct sp_torrent *t, const struct sp_open_piece *o)
+{
+    for (uint32_t i = 0; i < t->conn_top && o->got_count > 0; i++) {
+        const struct sp_conn *c = t->conns[i];
+        if (c && c->am_interested && !c->peer_choking && !c->snubbed && sp_conn_has(c, o->piece))
+            return true;
+    }
+    return false;
+}
+
+void sp_store_make_room(struct sp_torrent *t)
+{
+    struct sp_open_piece *next;
+    for (struct sp_open_piece *o = sp_picker_open_first(t->picker); o; o = next) {
+        next = sp_picker_open_next(o);
+        if (o->state != SP_PIECE_OPEN || o->asked_count > 0 || is_tended(t, o))
+            continue;
+        drop_data(t, o);
+        sp_picker_abandon(t->picker, o->piece);
+    }
+    sp_ask_commit(t);
+}
+
 void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
 {
     struct sp_open_piece *o = sp_picker_open(t->picker, piece);
@@ -105,14 +130,30 @@ void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
 
 /* ---- the hash is known ---- */
 
+/* Who sends corrupt data and leaves is banned all the same. */
 static void ban_key(struct sp_torrent *t, uint64_t key, sp_time_ns now)
 {
+    struct sp_addr who = {0};
+
+    for (uint32_t i = 0; key && t->gone && i < GONE_KEPT; i++) {
+        if (t->gone[i].blame_key == key)
+            who = t->gone[i].who;
+    }
     for (uint32_t i = 0; key && i < t->conn_top; i++) {
+        if (t->conns[i] && t->conns[i]->blame_key == key)
+            who = sp_conn_who(t->conns[i]);
+    }
+    if (who.family != SP_FAMILY_NONE)
+        sp_swarm_ban(t, key, &who, "sent corrupt data", now);
+}
+
+/* The picker has forgotten that these blocks were asked for. */
+static void release_late(struct sp_torrent *t, uint32_t piece)
+{
+    for (uint32_t i = 0; i < t->conn_top; i++) {
         struct sp_conn *c = t->conns[i];
-        if (c && c->blame_key == key) {
-            sp_swarm_ban(c, "sent corrupt data", now);
-            return; /* its other connections went with it */
-        }
+        if (c && c->has_cur && c->cur.piece == piece)
+            c->cur.released = true;
     }
 }
 
@@ -125,6 +166,7 @@ static void failed(struct sp_work *w, sp_time_ns now)
     t->wasted += len;
     t->corrupt += len;
     sp_picker_failed(t->picker, w->piece, true);
+    release_late(t, w->piece);
     bool certain =
         sp_blame_failed(&t->blame, w->piece, w->job.prints, w->from, w->job.iov_count, &guilty);
     if (certain)
@@ -163,10 +205,12 @@ static void hashed(struct sp_work *w, enum sp_err err, sp_time_ns now)
         sp_work_out(t->h, w);
         return;
     }
-    if (err == SP_OK)
+    if (err == SP_OK) {
         failed(w, now);
-    else
+    } else {
         sp_picker_failed(t->picker, w->piece, false);
+        release_late(t, w->piece);
+    }
     sp_work_free(t->h, w);
     sp_ask_commit(t);
 }
@@ -207,18 +251,24 @@ static void written(struct sp_work *w, enum sp_err err, const char *text, sp_tim
     }
     keep_cached(w);
     uint32_t piece = w->piece;
+    bool wanted = sp_picker_wants(t->picker, piece);
     sp_work_free(h, w);
     sp_picker_set_have(t->picker, piece, true);
     sp_ask_commit(t);
-    sp_torrent_piece_had(t, piece, now);
+    sp_torrent_piece_had(t, piece, wanted, now);
     sp_ask_wake(h, now);
 }
 
 void sp_store_retry(struct sp_torrent *t, sp_time_ns now)
 {
     struct sp_work *w = t->stuck;
-    if (!w || now < t->retry_at || t->jobs_out)
+    if (now < t->retry_at || t->writes_out)
         return;
+    if (!w) {
+        if (t->passes)
+            sp_torrent_clear_error(t, now);
+        return;
+    }
     /* One as a probe; when it fits, the rest follows from written(). */
     t->stuck = w->next;
     t->retry_at = now + RETRY_NS;

@@ -141,22 +141,29 @@ static void tell_ban(struct sp_torrent *t, const struct sp_addr *addr, const cha
     sp_hub_event(t->h, SP_EV_PEER_BANNED, t->id, SP_EHASH, text);
 }
 
-void sp_swarm_ban(struct sp_conn *c, const char *why, sp_time_ns now)
+static bool is_listed(const struct sp_torrent *t, const struct sp_addr *who)
 {
-    struct sp_torrent *t = c->t;
-    struct sp_addr who = c->addr;
-    struct sp_candidate *a = c->incoming ? NULL : sp_swarm_find(t, &who);
-    uint64_t key = c->blame_key;
+    for (uint32_t i = 0; i < t->ban_count; i++) {
+        if (sp_addr_eq(&t->bans[i], who))
+            return true;
+    }
+    return false;
+}
 
-    if (c->incoming)
-        who.port = 0;
+void sp_swarm_ban(struct sp_torrent *t, uint64_t key, const struct sp_addr *who, const char *why,
+                  sp_time_ns now)
+{
+    struct sp_candidate *a = sp_swarm_find(t, who);
+
     if (a)
         a->banned = true;
-    /* A ring: after so many bans the oldest may try again. */
-    t->bans[t->ban_at++ % BANS_MAX] = who;
-    if (t->ban_count < BANS_MAX)
-        t->ban_count++;
-    tell_ban(t, &who, why);
+    if (!is_listed(t, who)) {
+        /* A ring: after so many bans the oldest may try again. */
+        t->bans[t->ban_at++ % BANS_MAX] = *who;
+        if (t->ban_count < BANS_MAX)
+            t->ban_count++;
+        tell_ban(t, who, why);
+    }
     for (uint32_t i = t->conn_top; i-- > 0;) {
         if (i < t->conn_top && t->conns[i] && t->conns[i]->blame_key == key)
             sp_conn_end(t->conns[i], why, now);
@@ -233,8 +240,9 @@ void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now)
 
 void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
 {
-    struct sp_candidate *a = sp_swarm_find(t, &c->addr);
-    if (!a || c->incoming)
+    struct sp_candidate *a =
+        c->listen.family == SP_FAMILY_NONE ? NULL : sp_swarm_find(t, &c->listen);
+    if (!a)
         return;
     a->connected = false;
     a->seed = sp_conn_is_seed(c);

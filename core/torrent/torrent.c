@@ -14,7 +14,7 @@ uint64_t sp_torrent_blame_key(const struct sp_torrent *t, uint32_t peer)
     const struct sp_conn *c = sp_torrent_conn(t, peer);
     if (c)
         return c->blame_key;
-    for (uint32_t i = 0; i < GONE_KEPT; i++) {
+    for (uint32_t i = 0; t->gone && i < GONE_KEPT; i++) {
         if (t->gone[i].blame_key && t->gone[i].peer == peer)
             return t->gone[i].blame_key;
     }
@@ -34,12 +34,29 @@ uint64_t sp_torrent_left(const struct sp_torrent *t)
 
 /* ---- selection ---- */
 
+static void go(struct sp_torrent *t, sp_time_ns now);
+
+/* More or less is wanted than before. */
+static void follow_wanted(struct sp_torrent *t, sp_time_ns now)
+{
+    bool left = sp_picker_counts(t->picker).wanted_left > 0;
+    if (t->state != (left ? SP_TORRENT_SEEDING : SP_TORRENT_DOWNLOADING))
+        return;
+    t->completed = false;
+    go(t, now);
+}
+
 enum sp_err sp_torrent_select(struct sp_torrent *t, const uint8_t *priorities, sp_time_ns now)
 {
     const struct sp_metainfo *mi = t->mi;
     uint32_t done = 0; /* pieces below it have their priority */
     uint8_t prev = 0;  /* of piece done - 1 */
 
+    for (uint32_t p = 0; !priorities && t->selected && p < mi->piece_count; p++) {
+        enum sp_err err = sp_picker_set_priority(t->picker, p, SP_PICKER_PRIO_DEFAULT);
+        if (err != SP_OK)
+            return err;
+    }
     t->selected = priorities != NULL;
     for (uint32_t f = 0; priorities && f < mi->file_count; f++) {
         const struct sp_file *file = &mi->files[f];
@@ -68,6 +85,7 @@ enum sp_err sp_torrent_select(struct sp_torrent *t, const uint8_t *priorities, s
             c->interesting = 0;
         sp_conn_update_interest(c, now);
     }
+    follow_wanted(t, now);
     return SP_OK;
 }
 
@@ -159,6 +177,7 @@ void sp_torrent_free(struct sp_torrent *t)
     sp_picker_free(t->picker);
     sp_map_done(&t->cand_map);
     sp_mem_free(h->mem, t->cands);
+    sp_mem_free(h->mem, t->gone);
     sp_mem_free(h->mem, t->conns);
     sp_mem_free(h->mem, t);
 }
@@ -204,6 +223,16 @@ static void set_state(struct sp_torrent *t, enum sp_torrent_state state, sp_time
     }
 }
 
+static void complete(struct sp_torrent *t, sp_time_ns now)
+{
+    t->completed = true;
+    /* BEP-0021: a partial seed has not completed. */
+    if (sp_bits_all(sp_picker_have(t->picker)) && !t->was_complete_at_start)
+        sp_trackers_completed(t->h->trackers, t->id, now);
+    sp_trackers_want_peers(t->h->trackers, t->id, false, now);
+    sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
+}
+
 /* Starts or goes on: what there is to do follows from what is had. */
 static void go(struct sp_torrent *t, sp_time_ns now)
 {
@@ -214,8 +243,7 @@ static void go(struct sp_torrent *t, sp_time_ns now)
         sp_trackers_start(t->h->trackers, t->id, now);
     }
     if (!left && !t->completed) {
-        t->completed = true;
-        sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
+        complete(t, now);
     }
     sp_timers_set(&t->h->timers, &t->timer, now);
 }
@@ -271,6 +299,7 @@ void sp_torrent_set_error(struct sp_torrent *t, enum sp_err err, const char *tex
         memcpy(t->error, text, n);
     t->error[n] = '\0';
     t->err = err;
+    t->passes = false;
     if (!first)
         return;
     set_state(t, SP_TORRENT_ERROR, now);
@@ -289,13 +318,13 @@ void sp_torrent_clear_error(struct sp_torrent *t, sp_time_ns now)
 
 /* ---- a piece is ours ---- */
 
-void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
+void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, bool wanted, sp_time_ns now)
 {
     for (uint32_t i = 0; i < t->conn_top; i++) {
         struct sp_conn *c = t->conns[i];
         if (!c || c->state != CONN_OPEN)
             continue;
-        if (sp_conn_has(c, piece)) {
+        if (sp_conn_has(c, piece) && wanted) {
             if (c->interesting > 0)
                 c->interesting--;
             if (c->interesting == 0)
@@ -312,14 +341,9 @@ void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
     }
     if (sp_picker_counts(t->picker).wanted_left > 0 || t->completed)
         return;
-    t->completed = true;
     if (t->state != SP_TORRENT_PAUSED)
         set_state(t, SP_TORRENT_SEEDING, now);
-    /* BEP-0021: a partial seed has not completed. */
-    if (sp_bits_all(sp_picker_have(t->picker)) && !t->was_complete_at_start)
-        sp_trackers_completed(t->h->trackers, t->id, now);
-    sp_trackers_want_peers(t->h->trackers, t->id, false, now);
-    sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
+    complete(t, now);
 }
 
 /* ---- time ---- */
@@ -330,6 +354,10 @@ void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
         return;
     count_time(t, now);
     sp_store_retry(t, now);
+    if (t->h->starved.count) {
+        sp_store_make_room(t);
+        sp_ask_wake(t->h, now);
+    }
     for (uint32_t i = 0; i < t->conn_top; i++) {
         if (t->conns[i])
             sp_conn_tick(t->conns[i], now);
