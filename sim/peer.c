@@ -360,10 +360,10 @@ static void got_cancel(struct sim_talk *t, const struct sp_wire_event *ev)
         if (r.piece != ev->piece || r.off != ev->off || r.len != ev->len)
             continue;
         sp_queue_remove(&t->reqs, ix);
-        if (t->wire.fast)
+        if (t->wire.fast && !is(t, SIM_REFUSES))
             reject(t, &r);
         else
-            t->waiting--;
+            t->waiting--; /* it counts it as gone */
         return;
     }
 }
