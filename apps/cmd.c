@@ -192,8 +192,12 @@ static int parse(const struct opts *opts, const char *src, struct sp_slice bytes
     }
     err = sp_metainfo_parse(&cmd_mem, bytes, NULL, &ret_loaded->mi, &diag);
     if (err == SP_EDATA || err == SP_ELIMIT) {
-        cmd_error(opts, "%s: byte %llu: %s", src, (unsigned long long)diag.off,
-                  diag.text[0] ? diag.text : sp_err_text(err));
+        /* Where there is no name for the place yet, the text begins with the offset. */
+        const char *text = diag.text[0] ? diag.text : sp_err_text(err);
+        if (strncmp(text, "byte ", 5) == 0)
+            cmd_error(opts, "%s: %s", src, text);
+        else
+            cmd_error(opts, "%s: byte %llu: %s", src, (unsigned long long)diag.off, text);
         return EXIT_BAD_INPUT;
     }
     if (err != SP_OK)
