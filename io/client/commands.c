@@ -125,10 +125,14 @@ static void post(struct sp_client *cl, struct command *c)
 void sp_client_remove(struct sp_client *cl, sp_torrent_id torrent, bool delete_data)
 {
     struct command *c = command(CMD_REMOVE, torrent);
-    if (c)
-        c->delete_data = delete_data;
-    post(cl, c);
-    sp_client_forget(cl, torrent);
+    struct sp_reactor *r = sp_client_reactor_of(cl, torrent);
+    if (!c || !r) {
+        free(c);
+        return;
+    }
+    c->delete_data = delete_data;
+    sp_client_forget(cl, torrent); /* nobody looks at it when its reactor frees it */
+    sp_reactor_post(r, &c->post);
 }
 
 void sp_client_pause(struct sp_client *cl, sp_torrent_id torrent)

@@ -78,7 +78,7 @@ struct sp_held {
     struct sp_post post; /* the answer to either */
     uint8_t phase;       /* enum phase, storage.c */
     bool busy;           /* disk_job or store_job is out */
-    bool loaded, removing, delete_data, recheck, stopping;
+    bool loaded, removing, delete_data, forgotten, recheck, stopping;
     bool has_disk_error; /* tried again at retry_at */
     bool failed_sync;    /* that was a SYNC */
     bool told;           /* the session knows what is on the disk */

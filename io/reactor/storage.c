@@ -1,9 +1,11 @@
 /* A torrent's files, from the shell's side.
  *
+ *   WAITING   the same torrent, removed just now, still ends its work there
  *   LOADING   the state store is asked what it claims
  *   OPENING   files are looked at
  *   CHECKING  pieces are hashed, where nothing trustworthy is claimed
  *   READY     the session runs it; now and then: SYNC, then SAVE
+ *   FORGETTING  on removal: claims go first, then the files
  *   CLOSING   on removal, or at the end
  *
  * A piece is claimed in the store only once it is durable: what is had is
@@ -26,6 +28,7 @@
 #include "spate/metainfo.h"
 
 enum phase {
+    WAITING,
     LOADING,
     OPENING,
     ALLOCATING,
@@ -33,6 +36,7 @@ enum phase {
     READY,
     SYNCING,
     SAVING,
+    FORGETTING,
     CLOSING,
     CLOSED,
 };
@@ -398,6 +402,28 @@ static void saved(struct sp_held *h)
 
 static void next_step(struct sp_held *h);
 
+/* Is the same torrent, removed, still at work on the files? */
+static bool has_predecessor(const struct sp_held *h)
+{
+    for (struct sp_link *l = h->r->held.ends.next; l != &h->link; l = l->next) {
+        const struct sp_held *o = SP_CONTAINER(l, struct sp_held, link);
+        if (o->removing && o->phase != CLOSED &&
+            memcmp(o->mi->info_hash_v1, h->mi->info_hash_v1, SP_SHA1_LEN) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void begin(struct sp_held *h)
+{
+    if (h->r->env->store) {
+        submit_store(h, LOADING, SP_STORE_LOAD);
+    } else {
+        h->store_job.err = SP_ENOENT;
+        loaded(h);
+    }
+}
+
 static void advance(struct sp_reactor *r, struct sp_post *post)
 {
     struct sp_held *h = SP_CONTAINER(post, struct sp_held, post);
@@ -429,9 +455,13 @@ static void advance(struct sp_reactor *r, struct sp_post *post)
     case SAVING:
         saved(h);
         break;
+    case FORGETTING:
+        h->phase = READY;
+        break;
     case CLOSING:
         h->phase = CLOSED;
         break;
+    case WAITING:
     case READY:
     case CLOSED:
         break;
@@ -446,10 +476,16 @@ static void next_step(struct sp_held *h)
     sp_time_ns now = sp_reactor_now(h->r);
     if (h->phase == CLOSED)
         return;
-    if (h->removing && !h->storage) {
+    if (h->removing && (!h->storage || h->phase == WAITING)) {
         h->phase = CLOSED;
     } else if (!h->storage) {
         return; /* it was never made */
+    } else if (h->phase == WAITING) {
+        if (!has_predecessor(h))
+            begin(h);
+    } else if (h->removing && h->r->env->store && !h->forgotten) {
+        h->forgotten = true;
+        submit_store(h, FORGETTING, SP_STORE_DELETE);
     } else if (h->removing) {
         if (sp_torrent_busy(h->r->session, h->id))
             return; /* its reads and writes come back first */
@@ -515,12 +551,7 @@ void sp_held_add(struct sp_reactor *r, struct sp_held *h)
     sp_torrent_add_peers(r->session, h->id, h->peers, h->peer_count, SP_PEER_USER, now);
     for (uint32_t i = 0; i < h->peer_name_count; i++)
         sp_resolve_peer(r, h->id, h->peer_names[i]);
-    if (r->env->store)
-        submit_store(h, LOADING, SP_STORE_LOAD);
-    else {
-        h->store_job.err = SP_ENOENT;
-        loaded(h);
-    }
+    next_step(h);
 }
 
 void sp_held_remove(struct sp_held *h, bool delete_data)
@@ -588,7 +619,7 @@ static void on_closed(struct sp_disk_job *job)
 
 void sp_held_close(struct sp_held *h)
 {
-    bool open = h->storage && h->phase != CLOSED && h->phase != LOADING;
+    bool open = h->storage && h->phase != CLOSED && h->phase > LOADING;
     if (h->busy && h->phase == CHECKING)
         atomic_store(&h->disk_job.cancel, true);
     if (!open || (h->busy && h->phase == CLOSING))
@@ -603,6 +634,10 @@ void sp_held_free(struct sp_held *h)
         sp_list_del(&h->r->held, &h->link);
         if (h->id < h->r->by_id_cap)
             h->r->by_id[h->id] = NULL;
+    }
+    if (h->store_job.op == SP_STORE_LOAD) { /* an answer that came too late */
+        free(h->store_job.row.have);
+        free(h->store_job.row.dir);
     }
     sp_storage_free(h->storage);
     sp_metainfo_free(h->mi);
