@@ -362,9 +362,8 @@ static bool read_hot(struct sp_storage *st, struct lane *lane, uint32_t ix, stru
     bool ok = f != NULL;
     while (ok && len > 0) {
         int n = cur_fill(cur, len, v);
-        ssize_t r = preadv2(f->fd, v, n, (off_t)off, RWF_NOWAIT);
-        if (r < 0 && errno == EOPNOTSUPP && lane->in_memory)
-            r = preadv(f->fd, v, n, (off_t)off);
+        ssize_t r = lane->in_memory ? preadv(f->fd, v, n, (off_t)off)
+                                    : preadv2(f->fd, v, n, (off_t)off, RWF_NOWAIT);
         ok = r > 0;
         if (ok) {
             cur_skip(cur, (uint64_t)r);
