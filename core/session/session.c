@@ -647,6 +647,7 @@ void sp_session_tick(struct sp_session *s, sp_time_ns now)
 struct tally {
     uint32_t conns, half_open, fetching, sending;
     uint64_t committed;
+    uint64_t ready;
 };
 
 static void count_torrent(const struct sp_torrent *t, struct tally *n)
@@ -660,6 +661,7 @@ static void count_torrent(const struct sp_torrent *t, struct tally *n)
         n->half_open += c->state == CONN_DIALING;
         n->fetching += c->asks.count > 0;
         n->sending += c->wants.count || c->chunks.count || c->read;
+        n->ready += c->ready_bytes;
     }
 }
 
@@ -703,6 +705,8 @@ const char *sp_session_broken(const struct sp_session *s)
         return "fetching connections are counted wrong";
     if (n.sending != h->sending_count)
         return "sending connections are counted wrong";
+    if (n.ready != h->ready_bytes)
+        return "bytes read ahead in all are counted wrong";
     if (n.committed != h->committed_bytes)
         return "committed memory is counted wrong";
     if (h->pool.used + h->pool.reserved > h->pool.block_max)

@@ -2,6 +2,11 @@
 
 #include <assert.h>
 
+enum {
+    DECIDE_AFTER = 1024, /* sampled lookups */
+    PAYS_FROM = 16,      /* one hit in so many */
+};
+
 struct name {
     uint32_t torrent, piece, block;
 };
@@ -31,6 +36,7 @@ void sp_cache_init(struct sp_cache *c, const struct sp_mem *mem, struct sp_pool 
                            .key = *key,
                            .map = sp_map_of(mem),
                            .max = max,
+                           .pays = true,
                            .newest = SP_MAP_NONE,
                            .oldest = SP_MAP_NONE,
                            .unused = SP_MAP_NONE};
@@ -75,10 +81,26 @@ static void drop(struct sp_cache *c, uint32_t ix)
     c->count--;
 }
 
+static bool is_sampled(const struct name *n)
+{
+    return (n->piece * UINT32_C(2654435769)) >> 16 < 65536 / SP_CACHE_SAMPLE;
+}
+
+static void judge(struct sp_cache *c, bool hit)
+{
+    c->sample_hits += hit;
+    if (++c->sample_count < DECIDE_AFTER)
+        return;
+    c->pays = c->sample_hits >= DECIDE_AFTER / PAYS_FROM;
+    c->sample_hits = c->sample_count = 0;
+}
+
 uint8_t *sp_cache_get(struct sp_cache *c, uint32_t torrent, uint32_t piece, uint32_t block)
 {
     struct name n = {torrent, piece, block};
     uint32_t ix = find(c, &n);
+    if (is_sampled(&n))
+        judge(c, ix != SP_MAP_NONE);
     if (ix == SP_MAP_NONE) {
         c->misses++;
         return NULL;
@@ -118,6 +140,13 @@ void sp_cache_put(struct sp_cache *c, uint32_t torrent, uint32_t piece, uint32_t
                   uint8_t *data)
 {
     struct name n = {torrent, piece, block};
+    if (!c->pays) {
+        if (!is_sampled(&n))
+            return;
+        /* The sample has the room that it would have among all. */
+        while (c->count > c->max / SP_CACHE_SAMPLE)
+            (void)sp_cache_evict(c);
+    }
     if (c->max == 0 || find(c, &n) != SP_MAP_NONE || !make_room(c))
         return;
     uint32_t ix = c->unused;

@@ -36,6 +36,7 @@ struct sp_hub {
     uint32_t conn_count, half_open_count;
     uint32_t fetching_count; /* connections that have blocks asked for */
     uint32_t sending_count;  /* connections that have requests to answer */
+    uint64_t ready_bytes;    /* read, or being read, for peers: the sum of conn.ready_bytes */
 
     struct sp_bucket down, up;
     struct sp_timer throttle_timer;          /* wakes the two lists below */

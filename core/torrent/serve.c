@@ -2,21 +2,40 @@
  *
  *   wants --run of neighbours--> cache or READ job --> chunks --> socket
  *
- * How much is read ahead of a socket follows from memory and from how many
- * connections want it; a peer that takes nothing holds no more than that.
+ * How much is read ahead of a socket follows from the memory that nobody
+ * holds: a part of it each.  While sockets take what they are given nothing
+ * is held, and all read in long runs, however many they are; where sockets are
+ * slow the part shrinks as they fill up, so that none can starve the others.
  */
 #include "core/torrent/state.h"
 
 #define READ_AGAIN_NS (30 * SP_SECOND_NS) /* after a read that failed */
 
-enum { READY_MIN = 32 * 1024, READY_MAX = 1024 * 1024 };
+enum {
+    READY_MIN = 32 * 1024,
+    READY_MAX = 1024 * 1024,
+    READY_PART = 8, /* of what is free */
+};
 
 static uint32_t ready_max(const struct sp_hub *h)
 {
     uint64_t budget = sp_pool_budget_bytes(&h->pool);
     uint64_t rest = budget > h->committed_bytes ? budget - h->committed_bytes : 0;
-    uint64_t each = rest / 2 / (h->sending_count ? h->sending_count : 1);
+    uint64_t each = rest / 2 > h->ready_bytes ? (rest / 2 - h->ready_bytes) / READY_PART : 0;
     return each < READY_MIN ? READY_MIN : each > READY_MAX ? READY_MAX : (uint32_t)each;
+}
+
+/* Bytes held for c: in chunks, in read. */
+static void hold(struct sp_conn *c, uint32_t len)
+{
+    c->ready_bytes += len;
+    c->h->ready_bytes += len;
+}
+
+static void let_go(struct sp_conn *c, uint32_t len)
+{
+    c->ready_bytes -= len;
+    c->h->ready_bytes -= len;
 }
 
 static bool is_sending(const struct sp_conn *c)
@@ -111,6 +130,7 @@ void sp_serve_drop(struct sp_conn *c)
     if (c->read)
         c->read->c = NULL;
     c->read = NULL;
+    let_go(c, c->ready_bytes);
     count_sending(c);
     sp_queue_done(&c->wants, c->h->mem);
     sp_queue_done(&c->chunks, c->h->mem);
@@ -118,7 +138,8 @@ void sp_serve_drop(struct sp_conn *c)
 
 /* ---- reading ---- */
 
-/* Appends one answer made of blocks in order; takes the references. */
+/* Appends one answer made of blocks in order, held for c already; takes the
+ * references. */
 static void push_answer(struct sp_conn *c, const struct sp_want *w, uint8_t *const *blocks)
 {
     uint32_t left = w->len;
@@ -127,7 +148,7 @@ static void push_answer(struct sp_conn *c, const struct sp_want *w, uint8_t *con
         struct sp_chunk *k = sp_queue_push(&c->chunks, c->h->mem);
         if (!k) { /* what is told already has to be kept: nothing more is sent */
             c->missed = true;
-            c->ready_bytes -= left;
+            let_go(c, left);
             for (; left > 0; i++, left -= left < SP_BLOCK_LEN ? left : SP_BLOCK_LEN)
                 sp_pool_put(&c->h->pool, blocks[i]);
             return;
@@ -145,12 +166,12 @@ static void push_answer(struct sp_conn *c, const struct sp_want *w, uint8_t *con
 static bool from_cache(struct sp_conn *c)
 {
     const struct sp_want *w = sp_queue_at(&c->wants, 0);
-    if (w->off % SP_BLOCK_LEN || w->len != SP_BLOCK_LEN || c->h->cache.count == 0)
+    if (w->off % SP_BLOCK_LEN || w->len != SP_BLOCK_LEN || c->h->cache.max == 0)
         return false;
     uint8_t *block = sp_cache_get(&c->h->cache, c->t->id, w->piece, w->off / SP_BLOCK_LEN);
     if (!block)
         return false;
-    c->ready_bytes += w->len;
+    hold(c, w->len);
     push_answer(c, w, &block);
     sp_queue_pop(&c->wants);
     count_sending(c);
@@ -218,7 +239,7 @@ static bool start_read(struct sp_conn *c, uint32_t max_bytes)
     w->job.torrent = c->t->id;
     w->job.off = (uint64_t)w->piece * sp_picker_piece_len(c->t->picker, 0) + w->wants[0].off;
     for (uint32_t k = 0; k < count; k++) {
-        c->ready_bytes += w->wants[k].len;
+        hold(c, w->wants[k].len);
         sp_queue_pop(&c->wants);
     }
     c->read = w;
@@ -257,7 +278,7 @@ void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time
                 left -= left < SP_BLOCK_LEN ? left : SP_BLOCK_LEN;
             }
             if (err != SP_OK) {
-                c->ready_bytes -= want->len;
+                let_go(c, want->len);
                 for (uint32_t i = 0; i < n; i++)
                     sp_pool_put(&h->pool, blocks[i]);
                 reject(c, want->piece, want->off, want->len);
@@ -383,7 +404,7 @@ static void chunk_sent(struct sp_conn *c, size_t *len, sp_time_ns now)
     sp_rate_add(&c->t->up_rate, payload, now);
     sp_rate_add(&c->h->up_rate, payload, now);
     if (c->sent_of_chunk == total) {
-        c->ready_bytes -= k->len;
+        let_go(c, k->len);
         sp_pool_put(&c->h->pool, k->block);
         sp_queue_pop(&c->chunks);
         c->sent_of_chunk = 0;
