@@ -160,8 +160,10 @@ enum sp_err sp_client_add(struct sp_client *client, const struct sp_client_add *
         return sp_diag_set(diag, SP_ELIMIT, 0, "too many torrents");
     t->stats = (struct sp_torrent_stats){.piece_count = mi->piece_count,
                                          .total_bytes = mi->total_length,
-                                         .downloaded_bytes = 1000,
-                                         .uploaded_bytes = 500};
+                                         .downloaded_bytes = 1000, /* all of it by earlier runs */
+                                         .downloaded_before_bytes = 1000,
+                                         .uploaded_bytes = 500,
+                                         .uploaded_before_bytes = 500};
     for (uint32_t i = 0; i < mi->file_count; i++)
         if (!add->priorities || add->priorities[i])
             t->stats.wanted_bytes += mi->files[i].length;
