@@ -226,6 +226,16 @@ static bool is_possible(const struct opts *opts)
     return false;
 }
 
+/* Most of what keeps a client from starting is about its state: what helps. */
+static int client_failed(const struct transfer *t, enum sp_err err, const struct sp_diag *diag)
+{
+    if (!t->state_dir || err == SP_ENET || err == SP_EINVAL || err == SP_ENOMEM)
+        return cmd_failed(t->opts, NULL, err, diag);
+    cmd_error(t->opts, "state directory '%s': %s; --state DIR uses another, --no-state none",
+              t->state_dir, diag->text);
+    return cmd_exit_code(err);
+}
+
 int transfer_start(struct transfer *t, const char *dir)
 {
     struct sp_client_cfg cfg;
@@ -253,7 +263,7 @@ int transfer_start(struct transfer *t, const char *dir)
         cfg.torrent_conn_max = cfg.conn_max;
     err = sp_client_new(&cfg, &t->client, &diag);
     if (err != SP_OK)
-        return cmd_failed(t->opts, NULL, err, &diag);
+        return client_failed(t, err, &diag);
     t->report = report_new(t);
     for (uint32_t i = 0; i < t->count && code == EXIT_DONE; i++)
         code = add(t, &t->torrents[i], dir);
