@@ -231,8 +231,11 @@ static int client_failed(const struct transfer *t, enum sp_err err, const struct
 {
     if (!t->state_dir || err == SP_ENET || err == SP_EINVAL || err == SP_ENOMEM)
         return cmd_failed(t->opts, NULL, err, diag);
-    cmd_error(t->opts, "state directory '%s': %s; --state DIR uses another, --no-state none",
-              t->state_dir, diag->text);
+    if (err == SP_EEXIST) /* tells the directory */
+        cmd_error(t->opts, "%s; --state DIR uses another, --no-state none", diag->text);
+    else
+        cmd_error(t->opts, "state directory '%s': %s; --state DIR uses another, --no-state none",
+                  t->state_dir, diag->text);
     return cmd_exit_code(err);
 }
 

@@ -35,6 +35,7 @@ struct command {
     bool delete_data;
     uint64_t down_Bps, up_Bps;
     uint8_t *priorities;
+    uint32_t file_count;
     char *peer;
 };
 
@@ -81,7 +82,7 @@ static void run_command(struct sp_reactor *r, struct sp_post *post)
         sp_resolve_peer(r, c->torrent, c->peer);
         break;
     case CMD_PRIORITIES:
-        if (h)
+        if (h && c->file_count == h->mi->file_count)
             sp_torrent_set_priorities(r->session, c->torrent, c->priorities, now);
         break;
     case CMD_TORRENT_LIMITS:
@@ -177,6 +178,8 @@ void sp_client_set_priorities(struct sp_client *cl, sp_torrent_id torrent,
         free(c);
         return;
     }
+    if (c)
+        c->file_count = file_count;
     post(cl, c);
 }
 

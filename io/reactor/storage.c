@@ -501,6 +501,8 @@ static void next_step(struct sp_held *h)
             look(h);
         }
     } else if (h->recheck && h->phase == READY && !h->stopping) {
+        if (sp_torrent_busy(h->r->session, h->id))
+            return; /* an OPEN stands alone */
         look(h);
     } else if (h->phase == READY && h->told && !h->read_only && h->r->env->store &&
                (now >= h->next_save_at || (h->stopping && !h->save_failed))) {

@@ -218,8 +218,8 @@ static enum sp_err take_lock(const char *dir, int *ret_fd, struct sp_diag *diag)
         ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
         pid[n < 0 ? 0 : n] = '\0';
         pid[strspn(pid, "0123456789")] = '\0';
-        snprintf(text, sizeof(text), "another process%s%s%s uses it", pid[0] ? " (" : "", pid,
-                 pid[0] ? ")" : "");
+        snprintf(text, sizeof(text), "another process%s%s%s uses the state in %.80s",
+                 pid[0] ? " (" : "", pid, pid[0] ? ")" : "", dir);
         return sp_diag_set(diag, SP_EEXIST, 0, text);
     }
     /* Only for the message above: that it cannot be written hurts nobody. */
