@@ -171,7 +171,10 @@ static void failed(struct sp_work *w, sp_time_ns now)
         sp_blame_failed(&t->blame, w->piece, w->job.prints, w->from, w->job.iov_count, &guilty);
     if (certain)
         ban_key(t, guilty, now);
-    for (uint32_t i = 0; i < w->job.iov_count; i++) {
+    /* Honest peers share pieces with a liar and fail with it.  While the failure
+     * is remembered the proof comes: the piece is fetched from one peer now. */
+    bool open_case = sp_blame_remembers(&t->blame, w->piece);
+    for (uint32_t i = 0; i < w->job.iov_count && !open_case; i++) {
         if (w->from[i] && sp_blame_suspect(&t->blame, w->from[i]))
             ban_key(t, w->from[i], now);
     }
