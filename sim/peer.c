@@ -366,6 +366,8 @@ static void got_cancel(struct sim_talk *t, const struct sp_wire_event *ev)
             t->waiting--; /* it counts it as gone */
         return;
     }
+    if (is(t, SIM_REFUSES) && t->waiting > 0)
+        t->waiting--; /* it came while we choked, and was passed over */
 }
 
 static void got_data(struct sim_talk *t, const struct sp_wire_event *ev)
