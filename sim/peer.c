@@ -530,7 +530,8 @@ void sim_peer_writable(struct sim_peer *p, struct sim_link *l, int side)
 void sim_peer_lost(struct sim_peer *p, struct sim_link *l, int side)
 {
     (void)p;
-    end_talk(l->side[side].user);
+    if (l->side[side].user) /* not so while it is dialled */
+        end_talk(l->side[side].user);
 }
 
 /* ---- life ---- */
