@@ -1,10 +1,14 @@
 /* Which blocks to ask for, and how many at once.
  *
  * The pipeline is sized from what is measured, per connection: rate times
- * (round trip + SLACK_NS).  The slack is what peers need that answer in pulses
- * (Transmission: twice a second) or on busy links.  While the peer has more to give than is asked
- * for, the rate grows with the window and the window with the rate; once the link is full it stays.
- * Requests go out in batches of a quarter of the window, so that both ends work on many at once.
+ * (round trip + slack).  The slack is what peers need that answer in pulses (Transmission: twice a
+ * second) or on busy links: it doubles each time all that was asked for is there.  It is no larger
+ * than that, and the round trip is the shortest ever seen, because what waits at a peer that is
+ * slow only makes a queue there, of blocks that others may fetch elsewhere meanwhile: with six
+ * leechers on a slow seed, a second more of it costs a fifth of a copy.  While the peer has more to
+ * give than is asked for, the rate grows with the window and the window with the rate; once the
+ * link is full it stays.  Requests go out in batches of a quarter of the window, so that both ends
+ * work on many at once.
  *
  * Memory is asked before bytes are: a piece is opened only when all of it has
  * room (hub.h).  Who finds none waits in line at hub.starved until a piece has
@@ -12,9 +16,9 @@
  */
 #include "core/torrent/state.h"
 
-#define SLACK_NS      SP_SECOND_NS
+#define SLACK_MIN_NS  (250 * SP_MS_NS)
+#define SLACK_MAX_NS  SP_SECOND_NS
 #define WINDOW_MIN_NS (50 * SP_MS_NS)
-#define RTT_KEPT_NS   (10 * SP_SECOND_NS)
 #define IDLE_NS       (100 * SP_MS_NS)
 
 enum {
@@ -111,13 +115,16 @@ static uint32_t target(const struct sp_conn *c)
     return n < c->ask_max ? n : c->ask_max;
 }
 
-static void measure(struct sp_conn *c, uint32_t len, sp_time_ns asked_at, sp_time_ns now)
+/* dry: nothing that was asked for is left to come. */
+static void measure(struct sp_conn *c, uint32_t len, sp_time_ns asked_at, bool dry, sp_time_ns now)
 {
     sp_time_ns rtt = now - asked_at;
-    if (!c->rtt_ns || rtt < c->rtt_ns || now - c->rtt_at > RTT_KEPT_NS) {
+    if (!c->rtt_ns || rtt < c->rtt_ns)
         c->rtt_ns = rtt ? rtt : 1;
-        c->rtt_at = now;
-    }
+    if (c->slack_ns < SLACK_MIN_NS)
+        c->slack_ns = SLACK_MIN_NS;
+    if (dry && c->slack_ns < SLACK_MAX_NS)
+        c->slack_ns *= 2;
     c->window_bytes += len;
     sp_time_ns span = now - c->window_at;
     if (span < WINDOW_MIN_NS || span < c->rtt_ns)
@@ -125,7 +132,7 @@ static void measure(struct sp_conn *c, uint32_t len, sp_time_ns asked_at, sp_tim
 
     uint64_t Bps = (uint64_t)((unsigned __int128)c->window_bytes * SP_SECOND_NS / span);
     c->fetch_Bps = Bps > c->fetch_Bps ? Bps : (c->fetch_Bps * 3 + Bps) / 4;
-    uint64_t n = (uint64_t)((unsigned __int128)c->fetch_Bps * (c->rtt_ns + SLACK_NS) /
+    uint64_t n = (uint64_t)((unsigned __int128)c->fetch_Bps * (c->rtt_ns + c->slack_ns) /
                             (SP_SECOND_NS * SP_BLOCK_LEN));
     c->ask_target = n < ASK_MIN ? ASK_MIN : n > ASK_MAX ? ASK_MAX : (uint32_t)n;
     c->window_bytes = 0;
@@ -338,6 +345,8 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
     }
     struct sp_ask a = c->cur;
     struct sp_block_ref ref = {a.piece, a.block};
+    /* With more to ask for, and the memory for it. */
+    bool dry = c->asks.count == 0 && !c->idle_pick && !sp_link_in(&c->starved_link);
     c->has_cur = false;
     c->cur = (struct sp_ask){0};
     c->idle_pick = false;
@@ -348,7 +357,7 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
         c->snubbed = false;
         c->ask_target = ASK_MIN;
     }
-    measure(c, len, a.at, now);
+    measure(c, len, a.at, dry, now);
 
     enum sp_got got = sp_picker_got(t->picker, ref, c->peer, a.data);
     if (got == SP_GOT_DUPLICATE || got == SP_GOT_UNWANTED) {

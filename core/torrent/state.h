@@ -111,7 +111,7 @@ struct sp_conn {
     struct sp_queue asks; /* struct sp_ask, in order of asking */
     uint32_t ask_target, ask_max;
     uint64_t window_bytes; /* received since window_at */
-    sp_time_ns window_at, rtt_ns, rtt_at, last_block_at;
+    sp_time_ns window_at, rtt_ns, slack_ns, last_block_at;
     uint64_t fetch_Bps;      /* smoothed, of the last windows */
     struct sp_ask cur;       /* the block being received, taken out of asks */
     uint32_t released_count; /* of asks */
