@@ -32,7 +32,7 @@ static inline void *sp_mem_grow(const struct sp_mem *mem, void *old, size_t old_
                                 size_t new_count, size_t size)
 {
     void *fresh = sp_mem_alloc(mem, new_count, size);
-    if (fresh && old_count)
+    if (fresh && old && old_count)
         memcpy(fresh, old, old_count * size);
     if (fresh)
         sp_mem_free(mem, old);

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "core/base/arena.h"
 #include "core/base/cur.h"
 #include "core/base/hex.h"
@@ -194,6 +196,7 @@ static enum sp_err read_tracker(struct parse *p, struct sp_slice value)
         return no_memory(p);
     if (!is_url(url, len) || n == SP_MAGNET_LIST_MAX)
         return SP_OK;
+    assert(n == 0 || p->trackers);
     for (uint32_t i = 0; i < n; i++)
         if (strlen(p->trackers[i].url) == len && memcmp(p->trackers[i].url, url, len) == 0)
             return SP_OK;

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "core/metainfo/parse.h"
 
 #include "core/base/out.h"
@@ -66,6 +68,7 @@ enum sp_err sp_mi_length(struct sp_mi_parse *p, uint32_t dict_ix, uint32_t tok, 
         return fail_place(p, dict_ix, name, ": is absent", a);
     if (!sp_ben_is(&p->ben, tok, SP_BEN_INT))
         return fail_place(p, tok, name, ": is no integer", a);
+    assert(p->ben.in.ptr);
     if (p->ben.in.ptr[p->ben.toks[tok].off] == '-')
         return fail_place(p, tok, name, ": is negative", a);
     if (!sp_ben_int(&p->ben, tok, 0, INT64_MAX, &value))

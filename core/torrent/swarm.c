@@ -4,6 +4,8 @@
  * the user go first, then what failed seldom, then by a rank that is random
  * but stable, so that nobody can choose his neighbours.
  */
+#include <assert.h>
+
 #include "core/base/out.h"
 #include "core/torrent/state.h"
 
@@ -46,6 +48,7 @@ static bool may_dial(const struct sp_torrent *t, const struct sp_addr *addr, uin
 static uint32_t worst(const struct sp_torrent *t)
 {
     uint32_t best = SP_MAP_NONE;
+    assert(t->cands || t->cand_count == 0);
     for (uint32_t ix = 0; ix < t->cand_count; ix++) {
         const struct sp_candidate *a = &t->cands[ix];
         if (a->connected || a->banned || (a->sources & SP_PEER_USER))
@@ -76,6 +79,7 @@ static bool make_room(struct sp_torrent *t)
         return true;
     if (t->cand_cap == CANDS_MAX) {
         uint32_t ix = worst(t);
+        assert(t->cands);
         if (ix == SP_MAP_NONE || t->cands[ix].fails == 0)
             return false; /* full of untried ones: a flood must not push them out */
         forget(t, ix);

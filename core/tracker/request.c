@@ -95,6 +95,7 @@ static struct request *make_request(struct sp_trackers *t, struct item *item)
     r->scrape = item->scrape;
     r->event = r->scrape ? SP_EVENT_NONE : (enum sp_announce_event)item->tracker->a.event;
     for (struct item *next; r->count < count; item = next) {
+        assert(item); /* they were counted */
         struct tracker *tk = item->tracker;
         next = item->node.next ? SP_CONTAINER(item->node.next, struct item, node) : NULL;
         memcpy(r->hashes + (size_t)r->count * SP_SHA1_LEN, tk->torrent->info_hash, SP_SHA1_LEN);
@@ -510,6 +511,7 @@ void sp_set_leg_udp(struct sp_trackers *t, struct leg *leg, struct sp_slice pack
 
 static bool leg_was_sent(const struct sp_trackers *t, const struct leg *leg)
 {
+    assert(leg->request);
     if (leg->request->host->is_udp)
         return leg->ask.was_sent;
     return t->tickets[(leg->ticket & TICKETS_MAX) - 1].state == TICKET_HANDED;

@@ -252,6 +252,7 @@ static void send_or_connect(struct sp_udp *u, struct sp_udp_ask *ask, sp_time_ns
 static void end(struct sp_udp *u, struct sp_udp_ask *ask)
 {
     struct sp_udp_conn *c = ask->conn;
+    assert(c);
     if (ask->state == SP_UDP_WAIT_ID)
         list_del(&c->wait_head, &c->wait_tail, ask);
     unqueue_send(u, &ask->send);
