@@ -76,6 +76,14 @@ void sp_choke_gone(struct sp_conn *c)
 
 /* ---- rounds ---- */
 
+/* For a round at least: who has just come is served between rounds where the
+ * upload allows it, and nobody has to go for that. */
+static bool waits_long(const struct sp_conn *c, sp_time_ns now)
+{
+    sp_time_ns since = c->choked_at > c->opened_at ? c->choked_at : c->opened_at;
+    return c->peer_interested && c->am_choking && now - since >= SP_CHOKER_PERIOD_NS;
+}
+
 static uint32_t collect(struct sp_torrent *t, struct sp_choker_peer *peers, sp_time_ns now,
                         bool *ret_honest_wait)
 {
@@ -86,7 +94,7 @@ static uint32_t collect(struct sp_torrent *t, struct sp_choker_peer *peers, sp_t
         if (!c || c->state != CONN_OPEN || (!c->peer_interested && c->am_choking))
             continue;
         enum sp_leech leech = judge(c);
-        honest_wait = honest_wait || (leech == SP_LEECH_OK && c->peer_interested && c->am_choking);
+        honest_wait = honest_wait || (leech == SP_LEECH_OK && waits_long(c, now));
         peers[n++] = (struct sp_choker_peer){
             .id = i,
             .interested = c->peer_interested,
@@ -107,34 +115,50 @@ static uint32_t collect(struct sp_torrent *t, struct sp_choker_peer *peers, sp_t
     return n;
 }
 
-/* A seed that nothing slows down: those who wait need not wait for the round.
- * First those who never were served. */
-static void unchoke_waiting(struct sp_torrent *t, bool served_before, sp_time_ns now)
+/* Holds a slot and makes nothing of it: for a while it has asked for nothing. */
+static bool wastes_slot(const struct sp_conn *c, sp_time_ns now)
 {
-    for (uint32_t i = 0; i < t->conn_top; i++) {
-        struct sp_conn *c = t->conns[i];
-        if (!sp_choker_has_room(&t->choker, t->serving))
-            return;
-        if (c && c->state == CONN_OPEN && c->peer_interested && c->am_choking &&
-            (c->choked_at != 0) == served_before)
-            sp_choke_set(c, false, now);
-    }
+    bool takes = c->wants.count || c->chunks.count || c->read;
+    return !takes && now - c->unchoked_at > SLOT_IDLE_NS && now - c->last_send_at > SLOT_IDLE_NS;
 }
 
+/* First those who never were served; busy: slots in use. */
+static uint32_t unchoke_waiting(struct sp_torrent *t, bool served_before, uint32_t busy,
+                                sp_time_ns now)
+{
+    for (uint32_t i = 0; i < t->conn_top && sp_choker_has_room(&t->choker, busy); i++) {
+        struct sp_conn *c = t->conns[i];
+        if (!c || c->state != CONN_OPEN || !c->peer_interested || !c->am_choking ||
+            (c->choked_at != 0) != served_before)
+            continue;
+        sp_choke_set(c, false, now);
+        busy++;
+    }
+    return busy;
+}
+
+/* A seed that nothing slows down: those who wait need not wait for the round,
+ * nor for those who have a slot and do not use it. */
 void sp_choke_more(struct sp_torrent *t, sp_time_ns now)
 {
-    uint32_t wanting = t->serving;
+    uint32_t waiting = 0, busy = 0;
     if (t->state != SP_TORRENT_SEEDING)
         return;
     for (uint32_t i = 0; i < t->conn_top; i++) {
         const struct sp_conn *c = t->conns[i];
-        wanting += c && c->state == CONN_OPEN && c->peer_interested && c->am_choking;
+        if (!c || c->state != CONN_OPEN || !c->peer_interested)
+            continue;
+        waiting += c->am_choking;
+        busy += !c->am_choking && !wastes_slot(c, now);
     }
-    if (wanting == t->serving)
+    if (waiting == 0)
         return;
-    sp_choker_grow(&t->choker, t->serving, wanting, sp_rate_Bps(&t->up_rate, now));
-    unchoke_waiting(t, false, now);
-    unchoke_waiting(t, true, now);
+    /* Some may have come and gone since: what counts is that all were in use. */
+    uint32_t used = t->slots_full && busy < t->choker.slots ? t->choker.slots : busy;
+    sp_choker_grow(&t->choker, used, used + waiting, sp_rate_Bps(&t->up_rate, now));
+    busy = unchoke_waiting(t, false, busy, now);
+    busy = unchoke_waiting(t, true, busy, now);
+    t->slots_full = !sp_choker_has_room(&t->choker, busy);
 }
 
 /* Who takes without progress is served only while nobody else waits: it may

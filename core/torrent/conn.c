@@ -612,6 +612,22 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
 
 /* ---- time ---- */
 
+/* Queues and buffers keep the room they once needed: what carried data and is
+ * idle must cost no more than what never did. */
+static void trim(struct sp_conn *c, sp_time_ns now)
+{
+    bool takes = c->wants.count || c->chunks.count || c->read;
+
+    if (c->wants.cap + c->chunks.cap > 0 && !takes && sp_rate_Bps(&c->up, now) == 0) {
+        sp_queue_done(&c->wants, c->h->mem);
+        sp_queue_done(&c->chunks, c->h->mem);
+    }
+    if (c->asks.cap > 0 && c->asks.count == 0 && sp_rate_Bps(&c->down, now) == 0)
+        sp_queue_done(&c->asks, c->h->mem);
+    if (c->out.len == 0 && c->out.cap > OUT_IDLE_MAX && now - c->last_send_at > TRIM_NS)
+        sp_buf_trim(&c->out);
+}
+
 void sp_conn_tick(struct sp_conn *c, sp_time_ns now)
 {
     if (c->state == CONN_DIALING && now - c->opened_at > DIAL_TIMEOUT_NS) {
@@ -642,6 +658,7 @@ void sp_conn_tick(struct sp_conn *c, sp_time_ns now)
         return;
     }
     sp_ask_tick(c, now);
+    trim(c, now);
     if (c->wants.count)
         sp_conn_wants_send(c); /* memory may have been short */
 }

@@ -26,6 +26,7 @@ enum {
     READ_MAX = 64,                 /* blocks of one READ job */
     SEND_READY_BYTES = 512 * 1024, /* per connection, read ahead of the socket */
     OUT_MAX = 1024 * 1024,         /* control bytes waiting for a peer that does not read */
+    OUT_IDLE_MAX = 256,            /* of those that an idle connection keeps room for */
     FAST_SET_MAX = 10,             /* BEP-0006: k */
     SUGGEST_MAX = 16,
     CONN_SLOT_BITS = 12, /* connections of a torrent: below 4096 */
@@ -40,6 +41,8 @@ enum {
 #define KEEPALIVE_NS (100 * SP_SECOND_NS)
 #define SILENCE_NS   (240 * SP_SECOND_NS)
 #define SNUB_NS      (30 * SP_SECOND_NS)
+#define SLOT_IDLE_NS (2 * SP_SECOND_NS)
+#define TRIM_NS      (2 * SP_SECOND_NS)
 #define USELESS_NS   (60 * SP_SECOND_NS)
 
 /* A block asked of a peer; data is where it arrives, from the pool, when it
@@ -218,6 +221,7 @@ struct sp_torrent {
     uint64_t downloaded, uploaded, wasted, corrupt; /* payload bytes, ever */
     uint32_t jobs_out, writes_out;
     bool passes;              /* ERROR of a read: ends by itself at retry_at */
+    bool slots_full;          /* after the last sp_choke_more */
     uint32_t serving;         /* connections that we unchoke and that are interested */
     uint64_t committed_bytes; /* its share of the hub's */
     uint32_t piece_room;      /* memory of one piece: its length in whole blocks */
