@@ -32,6 +32,7 @@ from world import wait_for
 
 GIB = 1 << 30
 IDLE = 2000
+BLOCK = 16384
 
 
 # --- idle connections -----------------------------------------------------------------------------
@@ -76,6 +77,34 @@ def connect_idle(peer, torrent, count):
     return socks
 
 
+def take_some(socks, blocks):
+    """Each takes a few blocks once it is served, and is idle again."""
+    select, left = selectors.DefaultSelector(), len(socks)
+    want = blocks * (BLOCK + 13)
+    for sock in socks:
+        sock.sendall(struct.pack('>IB', 1, 2))
+        select.register(sock, selectors.EVENT_READ, [b'', 0])
+    end = time.monotonic() + 30
+    while left:
+        if time.monotonic() > end:
+            raise TimeoutError('%d of %d did not get their blocks' % (left, len(socks)))
+        for key, _ in select.select(0.2):
+            data = key.fileobj.recv(1 << 18)
+            if not data:
+                raise ConnectionError('was closed')
+            if key.data[1]:
+                key.data[1] += len(data)
+                if key.data[1] > want:
+                    select.unregister(key.fileobj)
+                    key.fileobj.sendall(struct.pack('>IB', 1, 3))
+                    left -= 1
+                continue
+            key.data[0] += data
+            if key.data[0].endswith(struct.pack('>IB', 1, 1)):
+                key.data[1] = 1
+                key.fileobj.sendall(b''.join(struct.pack('>IBIII', 13, 6, i, 0, BLOCK) for i in range(blocks)))
+
+
 def section_idle(bench):
     source = os.path.join(bench.world.folder('idle'), 'idle.bin')
     data.write_random(source, 2000 * 16384, data.random.Random(3))
@@ -93,6 +122,10 @@ def section_idle(bench):
     bench.say('2,000 idle connections, 2,000 pieces')
     bench.judge('KiB each', (after - before) / IDLE / 1024, 4, False)
     bench.judge('CPU ms a second', cpu / 3 * 1000, 20, False)
+    take_some(socks[:200], 32)
+    time.sleep(8)
+    bench.judge('KiB each, after 200 of them took half a MiB',
+                (peer.memory('VmRSS') - before) / IDLE / 1024, 4, False)
     for sock in socks:
         sock.close()
     peer.stop()
