@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define LOOK_S      0.1 /* however many events come */
 #define STATS_LAG_S 0.6 /* snapshots are at most 250 ms old */
@@ -327,13 +328,27 @@ static const char *say(struct str *line, const char *format, ...)
 
 /* --- what happens -------------------------------------------------------------------- */
 
+/* Nothing to serve: because it is elsewhere, closed to us, or other data. */
+static const char *why_missing(const struct transfer *t, const struct transfer_torrent *torrent)
+{
+    const struct opt_value *dir = &t->opts->value[OPT_DIR];
+    struct str path = {0};
+    const char *why = "not found: nothing of its data is there";
+
+    str_fmt(&path, "%s/%s", dir->is_given ? dir->text : ".", torrent->loaded.mi->name);
+    if (access(path.ptr, F_OK) == 0)
+        why = access(path.ptr, R_OK) == 0 ? "no piece of what is there is right" : "cannot be read";
+    str_done(&path);
+    return why;
+}
+
 static void on_missing(struct transfer *t, struct transfer_torrent *torrent)
 {
+    const char *why = why_missing(t, torrent);
     struct str line = {0};
 
     torrent->is_missing = true;
-    report_error(t->report, torrent, "error", "nothing of the data is there",
-                 say(&line, "%s: not found: nothing of its data is there", torrent->name.ptr));
+    report_error(t->report, torrent, "error", why, say(&line, "%s: %s", torrent->name.ptr, why));
     sp_client_remove(t->client, torrent->id, false);
     str_done(&line);
 }
