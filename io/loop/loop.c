@@ -210,7 +210,7 @@ int sp_tcp_connected(int fd)
 
 int sp_tcp_accept(int listener, struct sp_addr *ret_from)
 {
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = {0};
     socklen_t len = sizeof(ss);
     int fd = accept4(listener, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)

@@ -568,6 +568,7 @@ def bench_prints_figures():
 def main():
     failed = 0
     only = sys.argv[2:]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup as well
     chosen = [t for t in tests if not only or t.__name__ in only]
     for i, fn in enumerate(chosen, 1):
         try:
