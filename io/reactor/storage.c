@@ -42,7 +42,7 @@ enum phase {
 };
 
 /* Saved as often as it costs little: at most a twentieth of the time. */
-#define SAVE_MIN_NS     SP_SECOND_NS
+#define SAVE_MIN_NS     (SP_SECOND_NS / 2)
 #define SAVE_MAX_NS     (30 * SP_SECOND_NS)
 #define SAVE_NUMBERS_NS (60 * SP_SECOND_NS) /* only bytes sent have changed */
 #define SAVE_AGAIN_NS   (10 * SP_SECOND_NS) /* after a failure */
