@@ -177,7 +177,7 @@ class Troubles:
         """The listener's queue stays full for longer: it waits without turning the loop."""
         with Spate(self.world) as peer:
             peer.seed(self.torrent, self.folder)
-            peer.wait_port()
+            peer.wait_event('complete', 20)  # its files are open
             subprocess.run(['prlimit', '--pid', str(peer.process.pid), '--nofile=48:48'], check=True)
             socks = [socket.create_connection((peer.ip, peer.port)) for _ in range(100)]
             time.sleep(0.5)
