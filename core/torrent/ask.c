@@ -75,11 +75,10 @@ void sp_ask_drop_all(struct sp_conn *c)
     sp_list_del(&c->h->starved, &c->starved_link);
 }
 
-void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now)
+void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, sp_time_ns now)
 {
     uint32_t ix = off % SP_BLOCK_LEN ? SP_MAP_NONE : find(c, piece, off / SP_BLOCK_LEN);
     uint32_t before = c->asks.count;
-    (void)len;
     if (ix == SP_MAP_NONE)
         return; /* an answer to a cancel that crossed it */
     drop(c, ix);
@@ -367,7 +366,7 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
     }
     cancel_others(c, ref);
     if (got == SP_GOT_PIECE_FULL)
-        sp_store_piece(t, a.piece, now);
+        sp_store_piece(t, a.piece);
 }
 
 /* ---- time ---- */

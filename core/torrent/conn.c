@@ -469,14 +469,13 @@ static void got_donthave(struct sp_conn *c, uint32_t piece, sp_time_ns now)
 
 /* ---- the other messages ---- */
 
-static void got_choke(struct sp_conn *c, sp_time_ns now)
+static void got_choke(struct sp_conn *c)
 {
     c->peer_choking = true;
     /* BEP-0006: with fast on, "a choke does not implicitly reject": each
      * request is answered by a REJECT or a block. */
     if (!c->wire.fast)
         sp_ask_drop_all(c);
-    (void)now;
 }
 
 static void got_unchoke(struct sp_conn *c, sp_time_ns now)
@@ -548,7 +547,7 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
         got_handshake(c, &ev->handshake, now);
         break;
     case SP_WIRE_CHOKE:
-        got_choke(c, now);
+        got_choke(c);
         break;
     case SP_WIRE_UNCHOKE:
         got_unchoke(c, now);
@@ -581,7 +580,7 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
         sp_serve_cancel(c, ev->piece, ev->off, ev->len);
         break;
     case SP_WIRE_REJECT:
-        sp_ask_rejected(c, ev->piece, ev->off, ev->len, now);
+        sp_ask_rejected(c, ev->piece, ev->off, now);
         break;
     case SP_WIRE_SUGGEST:
         remember(c->suggested, &c->suggested_count, SUGGEST_MAX, ev->piece);

@@ -247,7 +247,7 @@ static bool start_read(struct sp_conn *c, uint32_t max_bytes)
     return true;
 }
 
-void sp_serve_fill(struct sp_conn *c, sp_time_ns now)
+void sp_serve_fill(struct sp_conn *c)
 {
     uint32_t max = ready_max(c->h);
     if (c->ready_bytes > max / 2)
@@ -256,7 +256,6 @@ void sp_serve_fill(struct sp_conn *c, sp_time_ns now)
         if (!from_cache(c) && !start_read(c, max - c->ready_bytes))
             return;
     }
-    (void)now;
 }
 
 void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now)
@@ -361,7 +360,7 @@ uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t ca
 
     if (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN)
         return 0;
-    sp_serve_fill(c, now);
+    sp_serve_fill(c);
     if (c->missed) {
         sp_conn_end(c, "does not read what we send", now);
         return 0;

@@ -286,7 +286,7 @@ bool sp_conn_is_seed(const struct sp_conn *c);
 /* ask.c */
 void sp_ask_more(struct sp_conn *c, sp_time_ns now);
 void sp_ask_drop_all(struct sp_conn *c);
-void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now);
+void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, sp_time_ns now);
 void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len, sp_time_ns now);
 /* The block being received may be asked of others. */
 void sp_ask_release_cur(struct sp_conn *c);
@@ -297,7 +297,7 @@ void sp_ask_wake(struct sp_hub *h, sp_time_ns now); /* memory came back */
 void sp_ask_tick(struct sp_conn *c, sp_time_ns now);
 
 /* store.c */
-void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now);
+void sp_store_piece(struct sp_torrent *t, uint32_t piece);
 void sp_store_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
 void sp_store_retry(struct sp_torrent *t, sp_time_ns now);
 void sp_store_drop_open(struct sp_torrent *t);
@@ -312,7 +312,7 @@ void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t 
                       sp_time_ns now);
 void sp_serve_cancel(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len);
 void sp_serve_choked(struct sp_conn *c);
-void sp_serve_fill(struct sp_conn *c, sp_time_ns now);
+void sp_serve_fill(struct sp_conn *c);
 void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
 void sp_serve_drop(struct sp_conn *c);
 

@@ -100,7 +100,7 @@ void sp_store_make_room(struct sp_torrent *t)
     sp_ask_commit(t);
 }
 
-void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
+void sp_store_piece(struct sp_torrent *t, uint32_t piece)
 {
     struct sp_open_piece *o = sp_picker_open(t->picker, piece);
     struct sp_work *w = new_work(t, o);
@@ -125,7 +125,6 @@ void sp_store_piece(struct sp_torrent *t, uint32_t piece, sp_time_ns now)
         b->data = NULL;
     }
     sp_work_out(t->h, w);
-    (void)now;
 }
 
 /* ---- the hash is known ---- */
