@@ -29,6 +29,16 @@ static void tell_readable(struct sim *sim, struct sim_link *l, int side)
         tell_lost(sim, l, side);
 }
 
+static void on_again(struct sim *sim, void *ctx, uint64_t side)
+{
+    tell_readable(sim, ctx, (int)side);
+}
+
+void sim_link_again(struct sim_link *l, int side)
+{
+    sim_at(l->sim, l->sim->now, on_again, l, (uint64_t)side);
+}
+
 static void on_room(struct sim *sim, void *ctx, uint64_t side_arg)
 {
     struct sim_link *l = ctx;

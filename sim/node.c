@@ -5,8 +5,8 @@
 
 #define TORRENT_ID 7u
 
-static void send_all(struct sim_node *n, struct sim_sock *k);
-static void recv_all(struct sim_node *n, struct sim_sock *k);
+static void send_some(struct sim_node *n, struct sim_sock *k);
+static void recv_next(struct sim_node *n, struct sim_sock *k);
 
 /* ---- waking ---- */
 
@@ -137,10 +137,10 @@ static void effect(struct sim_node *n, struct sp_effect *fx)
         fx_close(n, fx->user);
         break;
     case SP_FX_SEND:
-        send_all(n, fx->user);
+        send_some(n, fx->user);
         break;
     case SP_FX_RECV:
-        recv_all(n, fx->user);
+        recv_next(n, fx->user);
         break;
     case SP_FX_JOB:
         sim_disk_job(n, fx->job);
@@ -180,33 +180,31 @@ void sim_node_pump(struct sim_node *n)
 
 /* ---- bytes ---- */
 
-/* The session gives lists; the link takes a part of them. */
-static void send_all(struct sim_node *n, struct sim_sock *k)
+/* The session gives a list; the link takes a part of it. */
+static void send_some(struct sim_node *n, struct sim_sock *k)
 {
     struct sim *sim = n->sim;
     struct sp_slice list[32];
 
-    for (;;) {
-        if (!k->conn || !k->link->side[k->side].open)
-            return;
-        size_t room = sim_link_room(k->link, k->side), sent = 0;
-        if (room == 0) {
-            sim_link_wait(k->link, k->side);
-            return;
-        }
-        uint32_t cap = 1 + (uint32_t)sim_below(sim, SP_COUNT(list));
-        uint32_t count = sp_conn_send_list(k->conn, list, cap, sim->now);
-        if (count == 0)
-            return;
-        if (sim_chance(sim, 200))
-            room = 1 + sim_below(sim, room);
-        for (uint32_t i = 0; i < count && sent < room; i++) {
-            size_t len = list[i].len < room - sent ? list[i].len : room - sent;
-            sim_link_push(k->link, k->side, list[i].ptr, len);
-            sent += len;
-        }
-        sp_conn_sent(k->conn, sent, sim->now);
+    if (!k->conn || !k->link->side[k->side].open)
+        return;
+    size_t room = sim_link_room(k->link, k->side), sent = 0;
+    if (room == 0) {
+        sim_link_wait(k->link, k->side);
+        return;
     }
+    uint32_t cap = 1 + (uint32_t)sim_below(sim, SP_COUNT(list));
+    uint32_t count = sp_conn_send_list(k->conn, list, cap, sim->now);
+    if (count == 0)
+        return;
+    if (sim_chance(sim, 200))
+        room = 1 + sim_below(sim, room);
+    for (uint32_t i = 0; i < count && sent < room; i++) {
+        size_t len = list[i].len < room - sent ? list[i].len : room - sent;
+        sim_link_push(k->link, k->side, list[i].ptr, len);
+        sent += len;
+    }
+    sp_conn_sent(k->conn, sent, sim->now);
 }
 
 /* Into the very places that the session named, or copied from elsewhere. */
@@ -229,37 +227,35 @@ static void recv_some(struct sim_node *n, struct sim_sock *k, struct sp_iov *iov
     sp_conn_received(k->conn, len, sim->now);
 }
 
-static void recv_all(struct sim_node *n, struct sim_sock *k)
+static void recv_next(struct sim_node *n, struct sim_sock *k)
 {
     struct sim *sim = n->sim;
     struct sp_iov iov[SP_CONN_IOV_MAX];
     struct sim_link *l = k->link;
-    int turns = 0;
+    size_t room = 0, len = sim_link_readable(l, k->side);
 
-    while (k->conn && l->side[k->side].open && sim_link_readable(l, k->side) > 0) {
+    if (!k->conn || !l->side[k->side].open)
+        return;
+    if (len > 0) {
         uint32_t count = sp_conn_recv_room(k->conn, iov, sim->now);
-        size_t room = 0, len = sim_link_readable(l, k->side);
         for (uint32_t i = 0; i < count; i++) {
             if (iov[i].len == 0)
                 sim_break(sim, n->host, "room without bytes");
             room += iov[i].len;
         }
-        if (room == 0)
-            return;
-        if (room > SIM_BYTES_LEN) {
+        if (room > SIM_BYTES_LEN)
             sim_break(sim, n->host, "room is too large");
+        if (room == 0 || sim->failed)
             return;
-        }
         len = len < room ? len : room;
         if (sim_chance(sim, 250))
             len = 1 + sim_below(sim, len);
         recv_some(n, k, iov, count, len);
-        if (++turns > 100000) {
-            sim_break(sim, n->host, "receiving without end");
-            return;
-        }
+        if (sim_link_readable(l, k->side) > 0 || sim_link_at_end(l, k->side))
+            sim_link_again(l, k->side);
+        return;
     }
-    if (k->conn && l->side[k->side].open && sim_link_at_end(l, k->side)) {
+    if (sim_link_at_end(l, k->side)) {
         l->side[k->side].open = false;
         sim_node_lost(n, l, k->side);
     }
@@ -286,7 +282,7 @@ static void read_head(struct sim_node *n, struct sim_sock *k)
         return;
     }
     sp_conn_received_bytes(k->conn, (struct sp_slice){k->head, k->head_len}, sim->now);
-    recv_all(n, k);
+    recv_next(n, k);
 }
 
 /* ---- what the net tells ---- */
@@ -320,7 +316,7 @@ void sim_node_readable(struct sim_node *n, struct sim_link *l, int side)
 {
     struct sim_sock *k = l->side[side].user;
     if (k->conn)
-        recv_all(n, k);
+        recv_next(n, k);
     else
         read_head(n, k);
     sim_node_pump(n);
@@ -329,7 +325,7 @@ void sim_node_readable(struct sim_node *n, struct sim_link *l, int side)
 void sim_node_writable(struct sim_node *n, struct sim_link *l, int side)
 {
     struct sim_sock *k = l->side[side].user;
-    send_all(n, k);
+    send_some(n, k);
     sim_node_pump(n);
 }
 

@@ -4,6 +4,9 @@
 
 #define LOOK_NS (SP_SECOND_NS / 2)
 
+/* What may come twice where all goes well: a quarter and the end game's blocks. */
+enum { WASTE_SHARE = 4, WASTE_BYTES = 16 * SP_BLOCK_LEN };
+
 /* ---- the torrent ---- */
 
 static enum sp_err write_torrent(struct sim *sim, const uint8_t *hashes)
@@ -150,6 +153,29 @@ static void judge(struct sim *sim)
     }
 }
 
+/* Nobody does wrong and nothing breaks: then little comes twice. */
+static bool is_calm(const struct sim_plan *p)
+{
+    return p->peer_count == 0 && !(p->dial_fails | p->dial_hangs | p->resets | p->stalls) &&
+           !(p->disk_full | p->disk_fails | p->disk_slow | p->crashes | p->commands) &&
+           !p->alloc_fails;
+}
+
+static void judge_waste(struct sim *sim)
+{
+    const struct sim_plan *plan = sim->plan;
+
+    for (uint32_t i = 0; i < plan->node_count && is_calm(plan); i++) {
+        struct sp_client_totals totals;
+        if (!sim->nodes[i].session)
+            continue;
+        sp_session_totals(sim->nodes[i].session, sim->now, &totals);
+        uint64_t most = plan->total_len + plan->total_len / WASTE_SHARE + WASTE_BYTES;
+        if (totals.downloaded_bytes > most)
+            sim_break(sim, i, "fetches too much twice");
+    }
+}
+
 static void run(struct sim *sim)
 {
     const struct sim_plan *plan = sim->plan;
@@ -166,8 +192,10 @@ static void run(struct sim *sim)
         if (!sim_step(sim, end))
             break;
     }
-    if (!plan->frees_early)
+    if (!plan->frees_early) {
         judge(sim);
+        judge_waste(sim);
+    }
 }
 
 static void free_all(struct sim *sim)

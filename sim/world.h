@@ -93,6 +93,8 @@ void sim_link_push(struct sim_link *l, int side, const void *bytes, size_t len);
 void sim_link_wait(struct sim_link *l, int side);
 size_t sim_link_readable(const struct sim_link *l, int side);
 void sim_link_read(struct sim_link *l, int side, void *to, size_t len);
+/* Readable is told again, after what else is to happen now. */
+void sim_link_again(struct sim_link *l, int side);
 bool sim_link_at_end(const struct sim_link *l, int side);
 /* Side will hear nothing more; the other one reads what was sent, then the end. */
 void sim_link_close(struct sim_link *l, int side);

@@ -153,7 +153,9 @@ void sp_conn_received(struct sp_conn *c, size_t len, sp_time_ns now);
 void sp_conn_received_bytes(struct sp_conn *c, struct sp_slice bytes, sp_time_ns now);
 
 /* What to send next, up to cap entries and SP_CONN_SEND_MAX bytes; 0 when
- * there is nothing, or nothing now.  Then sp_conn_sent tells how much went. */
+ * there is nothing, or nothing now.  Then sp_conn_sent tells how much went.
+ * Once for an SP_FX_SEND, which comes again while there is more: who goes on
+ * takes the others' share of a rate limit.  So with reading. */
 uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, sp_time_ns now);
 void sp_conn_sent(struct sp_conn *c, size_t len, sp_time_ns now);
 

@@ -24,6 +24,7 @@
 enum {
     ASK_FIRST = 16,
     BATCH_MAX = 256,
+    ENDGAME_MIN = 2,
     REFUSALS_MAX = 16,         /* in a row; then it is left alone for a while */
     UNASKED_MAX = 4096 * 1024, /* bytes that nobody asked for, besides as much as was of use */
 };
@@ -226,6 +227,12 @@ static void ask(struct sp_conn *c, bool endgame, sp_time_ns now)
     if (have >= want || have > want - want / 4)
         return;
     uint32_t n = want - have < BATCH_MAX ? want - have : BATCH_MAX;
+    /* What comes twice is for nothing: no more than until the next tick. */
+    uint64_t soon = c->fetch_Bps * TICK_NS / SP_SECOND_NS / SP_BLOCK_LEN;
+    if (soon < ENDGAME_MIN)
+        soon = ENDGAME_MIN;
+    if (endgame && n > soon)
+        n = (uint32_t)soon;
     uint32_t got = pick(c, n, endgame, refs);
     if (got)
         send_requests(c, refs, got, now);
@@ -407,8 +414,10 @@ void sp_ask_tick(struct sp_conn *c, sp_time_ns now)
     sp_list_del(&c->h->starved, &c->starved_link);
     sp_ask_more(c, now);
     /* Nothing is left but what others were asked for.  Only now, and only a
-     * peer that is idle for a while: most of it is on its way. */
+     * peer that is idle for a while: most of it is on its way.  Not where our
+     * own limit is what holds it up. */
     if (c->asks.count == 0 && !c->has_cur && !sp_link_in(&c->starved_link) &&
-        now - c->last_block_at > IDLE_NS && sp_picker_endgame_ready(c->t->picker))
+        c->h->down_waiting.count == 0 && now - c->last_block_at > IDLE_NS &&
+        sp_picker_endgame_ready(c->t->picker))
         ask(c, true, now);
 }

@@ -42,7 +42,6 @@ static void follow_wanted(struct sp_torrent *t, sp_time_ns now)
     bool left = sp_picker_counts(t->picker).wanted_left > 0;
     if (t->state != (left ? SP_TORRENT_SEEDING : SP_TORRENT_DOWNLOADING))
         return;
-    t->completed = false;
     go(t, now);
 }
 
@@ -238,6 +237,8 @@ static void go(struct sp_torrent *t, sp_time_ns now)
 {
     bool left = sp_picker_counts(t->picker).wanted_left > 0;
     set_state(t, left ? SP_TORRENT_DOWNLOADING : SP_TORRENT_SEEDING, now);
+    if (left)
+        t->completed = false; /* more was selected */
     if (!t->announcing) {
         t->announcing = true;
         sp_trackers_start(t->h->trackers, t->id, now);
