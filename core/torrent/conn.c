@@ -258,8 +258,8 @@ static void say_have(struct sp_conn *c)
         sp_conn_said(c, sp_wire_put_bitfield(&c->out, have));
 }
 
-/* BEP-0006: "the pieces that the peer is allowed to get while choked": those
- * of its set that we have. */
+/* BEP-0006: "if you ask for this piece, I'll give it to you even if you're
+ * choked": those of its set that we have. */
 static void say_allowed_fast(struct sp_conn *c)
 {
     uint32_t set[FAST_SET_MAX];
@@ -472,8 +472,8 @@ static void got_donthave(struct sp_conn *c, uint32_t piece, sp_time_ns now)
 static void got_choke(struct sp_conn *c)
 {
     c->peer_choking = true;
-    /* BEP-0006: with fast on, "a choke does not implicitly reject": each
-     * request is answered by a REJECT or a block. */
+    /* BEP-0006: "Choke no longer implicitly rejects all pending requests": with
+     * fast on, each is answered by a REJECT or a block. */
     if (!c->wire.fast)
         sp_ask_drop_all(c);
 }

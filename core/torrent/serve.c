@@ -59,7 +59,7 @@ static void reject(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len
     sp_conn_wants_send(c);
 }
 
-/* BEP-0006: allowed fast is for those who begin: "peers with few pieces". */
+/* BEP-0006: "starting peers have few pieces to trade": for them it is meant. */
 static bool is_granted(const struct sp_conn *c, uint32_t piece)
 {
     uint32_t had = c->have_all ? UINT32_MAX : c->have.set;
@@ -75,8 +75,8 @@ void sp_serve_request(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t 
     struct sp_torrent *t = c->t;
     bool refused = c->am_choking && !is_granted(c, piece);
 
-    /* BEP-0006: "a peer must reject or serve each request" where fast is on;
-     * without it a request that crossed our CHOKE is passed over. */
+    /* BEP-0006: "every request is guaranteed to result in EXACTLY ONE response";
+     * without fast a request that crossed our CHOKE is passed over. */
     if (refused || !sp_bits_get(sp_picker_have(t->picker), piece)) {
         reject(c, piece, off, len);
         if (!refused && !c->wire.fast)
@@ -108,13 +108,18 @@ void sp_serve_cancel(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t l
     count_sending(c);
 }
 
-/* BEP-0006: "If a peer receives requests from a peer its chokes, the peer ...
- * MUST reject"; what is read already still goes out. */
+/* BEP-0006: "If a peer sends a choke, it MUST reject all requests from the peer
+ * to whom the choke was sent except it SHOULD NOT reject requests for pieces
+ * that are in the allowed fast set."  What is read already still goes out. */
 void sp_serve_choked(struct sp_conn *c)
 {
-    while (c->wants.count) {
-        struct sp_want w = *(struct sp_want *)sp_queue_at(&c->wants, 0);
-        sp_queue_pop(&c->wants);
+    for (uint32_t ix = 0; ix < c->wants.count;) {
+        struct sp_want w = *(struct sp_want *)sp_queue_at(&c->wants, ix);
+        if (is_granted(c, w.piece)) {
+            ix++;
+            continue;
+        }
+        sp_queue_remove(&c->wants, ix);
         reject(c, w.piece, w.off, w.len);
     }
     count_sending(c);
