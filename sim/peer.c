@@ -20,7 +20,8 @@ struct sim_talk {
     struct sp_bits theirs;
     bool dead, greeted, choking, choked, interested, stalled;
     uint32_t waiting; /* requests that got no answer yet */
-    uint32_t asked;   /* of ours */
+    uint32_t cancels;
+    uint32_t asked; /* of ours */
     uint32_t served, told, acts;
     sp_time_ns period_ns;
 };
@@ -338,7 +339,9 @@ static void got_request(struct sim_talk *t, const struct sp_wire_event *ev)
     if (t->choking && !t->wire.fast)
         return; /* it crossed our choke */
     t->waiting++;
-    if (reqq && t->waiting > reqq)
+    /* A block that crossed its CANCEL counts for a request that follows. */
+    bool exact = !is(t, SIM_UNASKED) && !is(t, SIM_TWICE);
+    if (reqq && exact && t->waiting > reqq + t->cancels)
         sim_break(sim, other(t), "asks for more than the peer's reqq");
     if (!sp_bits_get(&t->p->claims, r.piece) && !is(t, SIM_UNHAVES))
         sim_break(sim, other(t), "asks for a piece that the peer does not have");
@@ -355,6 +358,7 @@ static void got_request(struct sim_talk *t, const struct sp_wire_event *ev)
 
 static void got_cancel(struct sim_talk *t, const struct sp_wire_event *ev)
 {
+    t->cancels++;
     for (uint32_t ix = 0; ix < t->reqs.count; ix++) {
         struct req r = *(struct req *)sp_queue_at(&t->reqs, ix);
         if (r.piece != ev->piece || r.off != ev->off || r.len != ev->len)

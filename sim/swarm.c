@@ -4,8 +4,8 @@
 
 #define LOOK_NS (SP_SECOND_NS / 2)
 
-/* What may come twice where all goes well: a quarter and the end game's blocks. */
-enum { WASTE_SHARE = 4, WASTE_BYTES = 16 * SP_BLOCK_LEN };
+/* What may come twice where all goes well: a half and the end game's blocks. */
+enum { WASTE_SHARE = 2, WASTE_BYTES = 16 * SP_BLOCK_LEN };
 
 /* ---- the torrent ---- */
 

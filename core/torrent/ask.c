@@ -196,6 +196,9 @@ static uint32_t send_requests(struct sp_conn *c, const struct sp_block_ref *refs
         uint32_t len = sp_picker_block_len(c->t->picker, refs[i]);
         if (ask_still(c, &refs[i], now))
             continue;
+        /* Its piece was given up or failed while the block arrives. */
+        if (c->has_cur && c->cur.piece == refs[i].piece && c->cur.block == refs[i].block)
+            c->cur.released = true;
         struct sp_ask *a = sp_queue_push(&c->asks, c->h->mem);
         if (!a)
             break;

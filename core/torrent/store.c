@@ -146,16 +146,6 @@ static void ban_key(struct sp_torrent *t, uint64_t key, sp_time_ns now)
         sp_swarm_ban(t, key, &who, "sent corrupt data", now);
 }
 
-/* The picker has forgotten that these blocks were asked for. */
-static void release_late(struct sp_torrent *t, uint32_t piece)
-{
-    for (uint32_t i = 0; i < t->conn_top; i++) {
-        struct sp_conn *c = t->conns[i];
-        if (c && c->has_cur && c->cur.piece == piece)
-            c->cur.released = true;
-    }
-}
-
 static void failed(struct sp_work *w, sp_time_ns now)
 {
     struct sp_torrent *t = w->t;
@@ -165,7 +155,6 @@ static void failed(struct sp_work *w, sp_time_ns now)
     t->wasted += len;
     t->corrupt += len;
     sp_picker_failed(t->picker, w->piece, true);
-    release_late(t, w->piece);
     bool certain =
         sp_blame_failed(&t->blame, w->piece, w->job.prints, w->from, w->job.iov_count, &guilty);
     if (certain)
@@ -207,12 +196,10 @@ static void hashed(struct sp_work *w, enum sp_err err, sp_time_ns now)
         sp_work_out(t->h, w);
         return;
     }
-    if (err == SP_OK) {
+    if (err == SP_OK)
         failed(w, now);
-    } else {
+    else
         sp_picker_failed(t->picker, w->piece, false);
-        release_late(t, w->piece);
-    }
     sp_work_free(t->h, w);
     sp_ask_commit(t);
 }
