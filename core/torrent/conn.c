@@ -328,9 +328,6 @@ static void got_handshake(struct sp_conn *c, const struct sp_handshake *hs, sp_t
     c->state = CONN_OPEN;
     c->opened_at = c->last_block_at = now;
     sp_peer_id_client(hs->peer_id, c->client);
-    struct sp_candidate *cand = c->incoming ? NULL : sp_swarm_find(c->t, &c->addr);
-    if (cand)
-        cand->fails = 0;
     if (c->wire.ext)
         say_ext_handshake(c);
     say_have(c);

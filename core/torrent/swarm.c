@@ -9,7 +9,7 @@
 #include "core/base/out.h"
 #include "core/torrent/state.h"
 
-enum { CANDS_MAX = 4000, FAILS_MAX = 8, DIAL_BURST = 16, DIAL_NEXT = 2 };
+enum { CANDS_MAX = 4000, DIAL_BURST = 16, DIAL_NEXT = 2 };
 
 #define RETRY_FIRST_NS (20 * SP_SECOND_NS)
 
@@ -117,6 +117,9 @@ void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t sour
     a->sources |= source;
     if (source == SP_PEER_USER)
         a->retry_at = now;
+    /* A tracker has heard of it lately: that counts more than our failures. */
+    if (source == SP_PEER_TRACKER && a->retry_at > now + RETRY_FIRST_NS)
+        a->retry_at = now + RETRY_FIRST_NS;
 }
 
 /* ---- bans ---- */
@@ -201,8 +204,7 @@ static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
 
     for (uint32_t i = 0; i < t->cand_count; i++) {
         struct sp_candidate *a = &t->cands[i];
-        bool gave_up = a->fails >= FAILS_MAX && !(a->sources & SP_PEER_USER);
-        if (a->connected || a->banned || gave_up || a->retry_at > now || (seeding && a->seed))
+        if (a->connected || a->banned || a->retry_at > now || (seeding && a->seed))
             continue;
         if (!best || is_better(t, a, best))
             best = a;
@@ -250,8 +252,10 @@ void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
         return;
     a->connected = false;
     a->seed = sp_conn_is_seed(c);
-    /* A peer that gave us something is soon worth another try. */
-    if (c->down.total > 0)
+    /* Who was of use is soon worth another try.  A handshake alone is none: two
+     * seeds would meet and part for ever. */
+    bool stayed = c->state == CONN_OPEN && now - c->opened_at > USELESS_NS;
+    if (c->down.total > 0 || c->up.total > 0 || stayed)
         a->fails = 0;
     else if (a->fails < UINT8_MAX)
         a->fails++;
