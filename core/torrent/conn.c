@@ -349,12 +349,8 @@ void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now)
         sp_conn_wants_send(c);
     }
     c->idle_pick = false;
-    if (want) {
-        c->useless_since = 0;
+    if (want)
         sp_ask_more(c, now);
-    } else if (!c->useless_since) {
-        c->useless_since = now;
-    }
 }
 
 /* Two that want nothing of each other. */

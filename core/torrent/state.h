@@ -134,7 +134,6 @@ struct sp_conn {
     struct sp_rate down, up;
     uint64_t given_bytes; /* payload sent since unchoked */
     sp_time_ns opened_at, last_recv_at, last_send_at, unchoked_at, choked_at, optimistic_at;
-    sp_time_ns useless_since;
     char client[64];
     uint8_t peer_id[SP_PEER_ID_LEN];
 };
