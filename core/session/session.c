@@ -1,18 +1,4 @@
-#include "core/session/session.h"
-
-#include "core/torrent/torrent.h"
-
-struct sp_session {
-    struct sp_hub hub; /* what the torrents see of us */
-    struct sp_session_cfg cfg;
-    char client_name[64];
-    struct sp_torrent **torrents; /* by slot; NULL: free */
-    uint32_t torrent_cap, torrent_count;
-    struct sp_map by_id, by_hash;
-    struct sp_torrent *leaving; /* removed, jobs still out; linked by .next_leaving */
-    uint64_t large_bytes;       /* least budget that the torrents' pieces fit into */
-    bool stopping;
-};
+#include "core/session/state.h"
 
 /* ---- look-ups ---- */
 
@@ -37,7 +23,7 @@ static uint64_t hash_hash(const struct sp_session *s, const uint8_t *info_hash)
     return sp_hash_bytes(&s->hub.key, info_hash, SP_SHA1_LEN);
 }
 
-static struct sp_torrent *find(const struct sp_session *s, sp_torrent_id id)
+struct sp_torrent *sp_session_torrent(const struct sp_session *s, sp_torrent_id id)
 {
     uint32_t ix = sp_map_find(&s->by_id, hash_id(s, id), &id, has_id, s);
     return ix == SP_MAP_NONE ? NULL : s->torrents[ix];
@@ -53,7 +39,7 @@ sp_torrent_id sp_session_find(const struct sp_session *s, const uint8_t info_has
 
 static void announce_stats(void *ctx, uint32_t id, struct sp_announce_stats *ret)
 {
-    const struct sp_torrent *t = find(ctx, id);
+    const struct sp_torrent *t = sp_session_torrent(ctx, id);
     if (!t)
         return;
     struct sp_picker_counts counts = sp_picker_counts(t->picker);
@@ -241,7 +227,8 @@ enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id, const struct 
     struct sp_torrent *t = NULL;
     uint32_t ix = 0;
 
-    if (find(s, id) || sp_session_find(s, add->metainfo->info_hash_v1) != SP_TORRENT_NONE)
+    if (sp_session_torrent(s, id) ||
+        sp_session_find(s, add->metainfo->info_hash_v1) != SP_TORRENT_NONE)
         return SP_EEXIST;
     while (ix < s->torrent_cap && s->torrents[ix])
         ix++;
@@ -286,7 +273,7 @@ void sp_torrent_remove(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
 
 bool sp_torrent_busy(const struct sp_session *s, sp_torrent_id id)
 {
-    const struct sp_torrent *t = find(s, id);
+    const struct sp_torrent *t = sp_session_torrent(s, id);
     if (t)
         return t->jobs_out > 0;
     for (t = s->leaving; t; t = t->next_leaving) {
@@ -299,28 +286,28 @@ bool sp_torrent_busy(const struct sp_session *s, sp_torrent_id id)
 void sp_torrent_checked(struct sp_session *s, sp_torrent_id id, const struct sp_bits *have,
                         sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (t)
         sp_torrent_begin(t, have, now);
 }
 
 void sp_torrent_recheck(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (t)
         sp_torrent_recheck_from(t, now);
 }
 
 void sp_torrent_pause(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (t)
         sp_torrent_set_paused(t, true, now);
 }
 
 void sp_torrent_resume(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (t)
         sp_torrent_set_paused(t, false, now);
 }
@@ -328,7 +315,7 @@ void sp_torrent_resume(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
 void sp_torrent_fail(struct sp_session *s, sp_torrent_id id, enum sp_err err, const char *text,
                      sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (!t)
         return;
     t->failed_outside = true;
@@ -338,7 +325,7 @@ void sp_torrent_fail(struct sp_session *s, sp_torrent_id id, enum sp_err err, co
 void sp_torrent_set_priorities(struct sp_session *s, sp_torrent_id id, const uint8_t *priorities,
                                sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (t)
         (void)sp_torrent_select(t, priorities, now);
 }
@@ -346,7 +333,7 @@ void sp_torrent_set_priorities(struct sp_session *s, sp_torrent_id id, const uin
 void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down_Bps,
                            uint64_t up_Bps, sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (!t)
         return;
     sp_bucket_change(&t->down, down_Bps, now);
@@ -374,7 +361,7 @@ void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now)
 void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct sp_addr *addrs,
                           uint32_t count, enum sp_peer_source source, sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (!t)
         return;
     for (uint32_t i = 0; i < count; i++)
@@ -384,14 +371,14 @@ void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct s
 
 const struct sp_bits *sp_torrent_have(const struct sp_session *s, sp_torrent_id id)
 {
-    const struct sp_torrent *t = find(s, id);
+    const struct sp_torrent *t = sp_session_torrent(s, id);
     return t ? sp_picker_have(t->picker) : NULL;
 }
 
 enum sp_err sp_torrent_stats(struct sp_session *s, sp_torrent_id id, sp_time_ns now,
                              struct sp_torrent_stats *ret_stats)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     if (!t)
         return SP_ENOENT;
     sp_torrent_fill_stats(t, now, ret_stats);
@@ -401,7 +388,7 @@ enum sp_err sp_torrent_stats(struct sp_session *s, sp_torrent_id id, sp_time_ns 
 uint32_t sp_torrent_peers(struct sp_session *s, sp_torrent_id id, sp_time_ns now,
                           struct sp_peer_info *ret_peers, uint32_t cap)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     return t ? sp_torrent_fill_peers(t, now, ret_peers, cap) : 0;
 }
 
@@ -425,7 +412,7 @@ void sp_session_totals(struct sp_session *s, sp_time_ns now, struct sp_client_to
 struct sp_conn *sp_session_accept(struct sp_session *s, sp_torrent_id id,
                                   const struct sp_addr *addr, void *user, sp_time_ns now)
 {
-    struct sp_torrent *t = find(s, id);
+    struct sp_torrent *t = sp_session_torrent(s, id);
     const struct sp_session_cfg *cfg = &s->cfg;
     if (!t || s->stopping || !sp_torrent_running(t) || sp_swarm_is_banned(t, addr, true) ||
         s->hub.conn_count >= cfg->conn_max || t->conn_count >= cfg->torrent_conn_max)
@@ -437,114 +424,6 @@ struct sp_conn *sp_session_accept(struct sp_session *s, sp_torrent_id id,
     sp_timers_set(&s->hub.timers, &t->timer, now + TICK_NS);
     sp_conn_wants_send(c);
     return c;
-}
-
-/* ---- effects ---- */
-
-static bool next_close(struct sp_hub *h, struct sp_effect *fx)
-{
-    struct sp_link *k = sp_list_pop(&h->closing);
-    if (!k)
-        return false;
-    struct sp_conn *c = SP_CONTAINER(k, struct sp_conn, effect_link);
-    fx->kind = SP_FX_CLOSE;
-    fx->user = c->user;
-    sp_conn_free(c);
-    return true;
-}
-
-static bool next_event(struct sp_hub *h, struct sp_effect *fx)
-{
-    if (h->events.count == 0)
-        return false;
-    fx->kind = SP_FX_EVENT;
-    fx->event = *(struct sp_client_event *)sp_queue_at(&h->events, 0);
-    sp_queue_pop(&h->events);
-    return true;
-}
-
-static bool next_job(struct sp_hub *h, struct sp_effect *fx)
-{
-    struct sp_work *w = h->jobs_first;
-    if (!w)
-        return false;
-    h->jobs_first = w->next;
-    if (!h->jobs_first)
-        h->jobs_last = &h->jobs_first;
-    w->next = NULL;
-    fx->kind = SP_FX_JOB;
-    fx->job = &w->job;
-    return true;
-}
-
-static bool next_conn(struct sp_list *list, enum sp_effect_kind kind, size_t link_off,
-                      struct sp_effect *fx)
-{
-    struct sp_link *k = sp_list_pop(list);
-    if (!k)
-        return false;
-    fx->kind = kind;
-    fx->conn = (struct sp_conn *)(void *)((char *)k - link_off);
-    fx->user = fx->conn->user;
-    fx->addr = fx->conn->addr;
-    return true;
-}
-
-/* A tracker's word on a torrent, or its request handed on to the shell. */
-static bool take_tracker(struct sp_session *s, const struct sp_tracker_action *a, sp_time_ns now)
-{
-    struct sp_torrent *t = find(s, a->torrent);
-    struct sp_tracker_info info;
-
-    switch (a->kind) {
-    case SP_TRACKER_PEERS:
-        for (uint32_t i = 0; t && i < a->u.peers.count; i++)
-            sp_swarm_add(t, &a->u.peers.addrs[i], SP_PEER_TRACKER, now);
-        if (t)
-            sp_swarm_dial(t, now);
-        return true;
-    case SP_TRACKER_STATUS:
-        if (t && sp_trackers_info_at(s->hub.trackers, a->torrent, a->tracker_ix, &info)) {
-            if (info.seeds != UINT32_MAX)
-                t->tracker_seeds = info.seeds;
-            if (info.leechers != UINT32_MAX)
-                t->tracker_leechers = info.leechers;
-            if (info.state == SP_TRACKER_FAILING || info.state == SP_TRACKER_DISABLED)
-                sp_hub_event(&s->hub, SP_EV_TRACKER, t->id, SP_ENET, info.message);
-        }
-        return true;
-    case SP_TRACKER_NONE:
-    case SP_TRACKER_EXTERNAL_IP:
-        return true;
-    case SP_TRACKER_HTTP:
-    case SP_TRACKER_RESOLVE:
-    case SP_TRACKER_CANCEL:
-    case SP_TRACKER_DATAGRAM:
-        break;
-    }
-    return false;
-}
-
-static bool next_tracker(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
-{
-    while (sp_trackers_next(s->hub.trackers, &fx->tracker)) {
-        if (take_tracker(s, &fx->tracker, now))
-            continue;
-        fx->kind = SP_FX_TRACKER;
-        return true;
-    }
-    return false;
-}
-
-bool sp_session_next(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
-{
-    struct sp_hub *h = &s->hub;
-    /* Jobs before sends: a hot read done on the spot is sent in this turn. */
-    return next_close(h, fx) || next_event(h, fx) || next_job(h, fx) ||
-           next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx) ||
-           next_tracker(s, fx, now) ||
-           next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx) ||
-           next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx);
 }
 
 static void unleave(struct sp_session *s, struct sp_torrent *t)
@@ -563,7 +442,7 @@ void sp_session_job_done(struct sp_session *s, struct sp_job *job, enum sp_err e
 {
     struct sp_work *w = SP_CONTAINER(job, struct sp_work, job);
     struct sp_torrent *t = w->t;
-    bool left = find(s, t->id) != t;
+    bool left = sp_session_torrent(s, t->id) != t;
 
     t->jobs_out--;
     t->writes_out -= job->kind == SP_JOB_WRITE;
@@ -640,76 +519,4 @@ void sp_session_tick(struct sp_session *s, sp_time_ns now)
             sp_torrent_tick(SP_CONTAINER(timer, struct sp_torrent, timer), now);
     }
     sp_trackers_tick(h->trackers, now);
-}
-
-/* ---- for tests ---- */
-
-struct tally {
-    uint32_t conns, half_open, fetching, sending;
-    uint64_t committed;
-    uint64_t ready;
-};
-
-static void count_torrent(const struct sp_torrent *t, struct tally *n)
-{
-    n->committed += t->committed_bytes;
-    n->conns += t->conn_count;
-    for (uint32_t i = 0; i < t->conn_top; i++) {
-        const struct sp_conn *c = t->conns[i];
-        if (!c)
-            continue;
-        n->half_open += c->state == CONN_DIALING;
-        n->fetching += c->asks.count > 0;
-        n->sending += c->wants.count || c->chunks.count || c->read;
-        n->ready += c->ready_bytes;
-    }
-}
-
-/* Blocks in jobs and in the cache; those of torrents are counted already. */
-static const char *check_blocks(const struct sp_hub *h, struct sp_census *census)
-{
-    for (struct sp_link *k = h->works.ends.next; k != &h->works.ends; k = k->next) {
-        const struct sp_work *w = sp_work_of(k);
-        for (uint32_t i = 0; i < w->job.iov_count; i++) {
-            if (w->job.iov[i].ptr)
-                sp_census_block(h, census, w->job.iov[i].ptr);
-        }
-    }
-    for (uint32_t i = 0; i < h->cache.cap; i++) {
-        if (h->cache.entries[i].data)
-            sp_census_block(h, census, h->cache.entries[i].data);
-    }
-    if (!census->blurred && census->shares != h->pool.used * CENSUS_WHOLE)
-        return "blocks are used that nobody holds, or held that are not used";
-    return NULL;
-}
-
-const char *sp_session_broken(const struct sp_session *s)
-{
-    const struct sp_hub *h = &s->hub;
-    struct sp_census census = {0};
-    struct tally n = {0};
-
-    for (uint32_t i = 0; i < s->torrent_cap; i++) {
-        const char *why = s->torrents[i] ? sp_torrent_broken(s->torrents[i], &census) : NULL;
-        if (why)
-            return why;
-        if (s->torrents[i])
-            count_torrent(s->torrents[i], &n);
-    }
-    for (const struct sp_torrent *t = s->leaving; t; t = t->next_leaving)
-        count_torrent(t, &n);
-    if (n.conns != h->conn_count || n.half_open != h->half_open_count)
-        return "the session counts connections wrong";
-    if (n.fetching != h->fetching_count)
-        return "fetching connections are counted wrong";
-    if (n.sending != h->sending_count)
-        return "sending connections are counted wrong";
-    if (n.ready != h->ready_bytes)
-        return "bytes read ahead in all are counted wrong";
-    if (n.committed != h->committed_bytes)
-        return "committed memory is counted wrong";
-    if (h->pool.used + h->pool.reserved > h->pool.block_max)
-        return "more blocks are used than there may be";
-    return check_blocks(h, &census);
 }

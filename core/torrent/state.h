@@ -2,7 +2,8 @@
  *
  *   torrent.c   life: add, check, pause, remove, selection, numbers for people
  *   swarm.c     addresses: whom to dial, whom not
- *   conn.c      a connection's life and its messages
+ *   conn.c      a connection's life
+ *   messages.c  what its messages mean
  *   recv.c      bytes in: where they belong
  *   ask.c       which blocks to ask for, how many, and when a peer is too slow
  *   store.c     a piece is whole: hash, write, have; blame when it is bad
@@ -271,8 +272,6 @@ void sp_conn_end(struct sp_conn *c, const char *why, sp_time_ns now);
 /* As whom it is known to bans and blame: port 0 where it came to us. */
 struct sp_addr sp_conn_who(const struct sp_conn *c);
 void sp_conn_free(struct sp_conn *c); /* dead, effect pulled */
-void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now);
-void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now);
 void sp_conn_wants_send(struct sp_conn *c);
 /* err of a sp_wire_put_x into c->out.  A peer that misses a message cannot be
  * talked to any more; it goes at the next sp_conn_send_list or tick, so that
@@ -281,6 +280,12 @@ void sp_conn_said(struct sp_conn *c, enum sp_err err);
 void sp_conn_tick(struct sp_conn *c, sp_time_ns now);
 bool sp_conn_has(const struct sp_conn *c, uint32_t piece);
 bool sp_conn_is_seed(const struct sp_conn *c);
+
+/* messages.c */
+void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now);
+void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now);
+/* Two that want nothing of each other part. */
+void sp_conn_end_if_useless(struct sp_conn *c, sp_time_ns now);
 
 /* ask.c */
 void sp_ask_more(struct sp_conn *c, sp_time_ns now);

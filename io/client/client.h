@@ -1,4 +1,4 @@
-/* client.h - what client.c and commands.c share. */
+/* client.h - a client, as its commands see it; impl.h has how it stands. */
 #ifndef SP_IO_CLIENT_H
 #define SP_IO_CLIENT_H
 

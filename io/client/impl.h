@@ -1,0 +1,71 @@
+/* impl.h - how a client stands; private to this room.
+ *
+ *   client.c    start and end
+ *   listen.c    the addresses it listens on
+ *   events.c    events on their way to the caller
+ *   publish.c   what callers see, made on the reactors
+ *   torrents.c  torrents by number
+ *   commands.c  what callers want
+ *   saved.c     what is remembered between runs
+ */
+#ifndef SP_IO_CLIENT_IMPL_H
+#define SP_IO_CLIENT_IMPL_H
+
+#include "io/client/client.h"
+
+enum {
+    REACTORS_MAX = 16,
+    PEERS_SHOWN_MAX = 1000,
+    TRACKERS_SHOWN_MAX = 256,
+};
+
+struct queued {
+    struct queued *next;
+    struct sp_client_event ev;
+};
+
+struct sp_client {
+    struct sp_client_cfg cfg;
+    struct sp_reactor_env env;
+    struct sp_reactor *reactors[REACTORS_MAX];
+    uint32_t reactor_count;
+    uint16_t port;
+    char user_agent[64];
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t came;
+    int event_fd;
+    struct queued *first, **last;
+    uint32_t queued_count;
+    uint32_t stopped_count; /* reactors that have told SP_EV_STOPPED */
+    bool stopped_given;
+    bool stop_asked;
+    /* Torrents by id; slots are not used again. */
+    struct sp_held **held;
+    uint8_t (*hashes)[SP_SHA1_LEN];
+    uint32_t held_count, held_cap;
+    struct sp_client_totals totals[REACTORS_MAX];
+};
+
+/* client.c: fills diag, gives err. */
+SP_PRINTF(3, 4)
+enum sp_err sp_client_say(struct sp_diag *diag, enum sp_err err, const char *format, ...);
+
+/* listen.c: the descriptors of each reactor, for sp_reactor_start. */
+struct sp_listeners {
+    int fds[REACTORS_MAX][2 * SP_LISTEN_MAX];
+    uint32_t count; /* per reactor */
+};
+/* As cfg says; sets c->port. */
+enum sp_err sp_client_listen(struct sp_client *c, struct sp_listeners *l, struct sp_diag *diag);
+void sp_client_close_listeners(struct sp_client *c, const struct sp_listeners *l);
+
+/* events.c */
+void sp_client_push_event(struct sp_client *c, const struct sp_client_event *ev);
+void sp_client_warn(struct sp_client *c, enum sp_err err, const char *text);
+void sp_client_drop_events(struct sp_client *c);
+/* What the reactors call: struct sp_reactor_env. */
+void sp_client_on_event(void *ctx, const struct sp_client_event *ev);
+void sp_client_on_publish(void *ctx, struct sp_reactor *r, struct sp_held *h); /* publish.c */
+
+#endif
