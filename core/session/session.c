@@ -257,6 +257,8 @@ void sp_torrent_remove(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
     if (ix == SP_MAP_NONE)
         return;
     struct sp_torrent *t = s->torrents[ix];
+    sp_trackers_leave(s->hub.trackers, id, now); /* while its numbers can be asked for */
+    t->has_trackers = false;
     sp_torrent_shut(t, now);
     t->state = SP_TORRENT_PAUSED;
     sp_map_del(&s->by_id, hash_id(s, id), ix);

@@ -190,6 +190,7 @@ struct sp_torrent {
 
     enum sp_torrent_state state;
     bool paused, completed, local_peers, was_complete_at_start, announcing;
+    bool has_trackers; /* its number there is ours */
     enum sp_err err;
     char error[SP_CLIENT_TEXT_LEN];
     bool failed_outside;   /* ERROR by sp_torrent_fail: ends by sp_torrent_recheck alone */

@@ -2,6 +2,8 @@
  * DOWNLOADING and SEEDING, PAUSED by the user, ERROR by the disk. */
 #include "core/torrent/torrent.h"
 
+enum { ENOUGH_CONNS = 30 }; /* with so many connections trackers need not be asked for more */
+
 struct sp_conn *sp_torrent_conn(const struct sp_torrent *t, uint32_t peer)
 {
     uint32_t slot = peer & ((1u << CONN_SLOT_BITS) - 1);
@@ -112,8 +114,10 @@ static enum sp_err init_parts(struct sp_torrent *t, const struct sp_session_add 
         return err;
     sp_picker_set_sequential(t->picker, add->sequential);
     sp_blame_init(&t->blame, h->mem, h->key);
-    return sp_trackers_add(h->trackers, t->id, t->mi->info_hash_v1, t->mi->is_private,
-                           add->trackers, add->tracker_count);
+    err = sp_trackers_add(h->trackers, t->id, t->mi->info_hash_v1, t->mi->is_private, add->trackers,
+                          add->tracker_count);
+    t->has_trackers = err == SP_OK;
+    return err;
 }
 
 enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_session_add *add,
@@ -170,7 +174,8 @@ void sp_torrent_free(struct sp_torrent *t)
         h->committed_bytes -= t->committed_bytes;
     }
     sp_cache_forget(&h->cache, t->id);
-    sp_trackers_remove(h->trackers, t->id);
+    if (t->has_trackers)
+        sp_trackers_remove(h->trackers, t->id);
     sp_timers_clear(&h->timers, &t->timer);
     sp_blame_done(&t->blame);
     sp_picker_free(t->picker);
@@ -232,6 +237,20 @@ static void complete(struct sp_torrent *t, sp_time_ns now)
     sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
 }
 
+/* BEP-0003: "downloaders may rerequest on nonscheduled times if an event happens or they need more
+ * peers": who downloads and has few of them. */
+static bool is_hungry(const struct sp_torrent *t)
+{
+    uint32_t enough = t->h->cfg->torrent_conn_max / 4;
+    return t->state == SP_TORRENT_DOWNLOADING &&
+           t->conn_count < (enough < ENOUGH_CONNS ? enough : ENOUGH_CONNS);
+}
+
+static void want_peers(struct sp_torrent *t, sp_time_ns now)
+{
+    sp_trackers_want_peers(t->h->trackers, t->id, is_hungry(t), now);
+}
+
 /* Starts or goes on: what there is to do follows from what is had. */
 static void go(struct sp_torrent *t, sp_time_ns now)
 {
@@ -243,6 +262,7 @@ static void go(struct sp_torrent *t, sp_time_ns now)
         t->announcing = true;
         sp_trackers_start(t->h->trackers, t->id, now);
     }
+    want_peers(t, now);
     if (!left && !t->completed) {
         complete(t, now);
     }
@@ -366,6 +386,7 @@ void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
     if (now >= t->next_choke_at) {
         t->next_choke_at = now + SP_CHOKER_PERIOD_NS;
         sp_choke_run(t, now);
+        want_peers(t, now);
     } else {
         sp_choke_more(t, now);
     }

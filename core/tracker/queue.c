@@ -106,6 +106,7 @@ static void pump_kind(struct sp_trackers *t, uint32_t kind, uint32_t max)
 
 void sp_set_pump(struct sp_trackers *t)
 {
+    sp_set_forget_left(t);
     pump_kind(t, 0, t->cfg.http_max);
     pump_kind(t, 1, t->cfg.udp_max);
 }

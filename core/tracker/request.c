@@ -30,7 +30,10 @@ static void fill_announce(struct sp_trackers *t, struct request *r)
     a->announce_ip = t->cfg.announce_ip;
     a->support_crypto = t->cfg.support_crypto;
     a->event = r->event;
-    t->cfg.stats(t->cfg.ctx, tk->torrent->number, &a->stats);
+    if (tk->torrent->leaving)
+        a->stats = tk->torrent->last;
+    else
+        t->cfg.stats(t->cfg.ctx, tk->torrent->number, &a->stats);
     if (a->event == SP_EVENT_NONE && a->stats.partial_seed)
         a->event = SP_EVENT_PAUSED;
     a->numwant = numwant(tk, a);
@@ -419,7 +422,7 @@ static void take_reply(struct sp_trackers *t, struct leg *leg,
         r->answer = (struct sp_announcer_answer){reply->interval_s, reply->min_interval_s};
         r->switched = sp_announcer_switches(&tk->torrent->announcer, tk->ix);
     }
-    if (r->event != SP_EVENT_STOPPED)
+    if (r->event != SP_EVENT_STOPPED && !tk->torrent->leaving)
         give_peers(t, r, tk, reply->peer_count);
     leg_ended(t, leg);
 }

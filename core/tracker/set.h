@@ -27,6 +27,8 @@ enum {
     STOPPING_BOOST = 4, /* times per_host_max for "stopped" */
 };
 
+#define NUMBER_NONE UINT32_MAX
+
 struct torrent;
 struct tracker;
 struct request;
@@ -139,6 +141,8 @@ struct torrent {
     uint32_t ix;
     uint32_t key;
     uint8_t info_hash[SP_SHA1_LEN];
+    bool leaving;                  /* the caller has forgotten it; number is NUMBER_NONE */
+    struct sp_announce_stats last; /* when it was left */
 };
 
 struct leg {
@@ -209,6 +213,7 @@ struct sp_trackers {
     uint32_t running[2];  /* legs in flight */
     struct list requests; /* of request.all */
     uint32_t request_count, item_count;
+    uint32_t leaving_count; /* of torrents */
     struct sp_udp udp;
 
     struct ticket *tickets;
@@ -272,6 +277,8 @@ void sp_set_changed(struct sp_trackers *t, struct tracker *tk);
 /* tracker.c */
 /* Picks what is due and sets the timer. */
 void sp_set_torrent_plan(struct sp_trackers *t, struct torrent *torrent);
+/* Forgets those that were left and have told so. */
+void sp_set_forget_left(struct sp_trackers *t);
 /* Replaces it, cleaned; empty: none. */
 void sp_set_message(struct sp_trackers *t, struct tracker *tk, struct sp_slice text);
 /* intern.c */

@@ -36,6 +36,7 @@ enum sp_err sp_trackers_new(const struct sp_trackers_cfg *cfg, struct sp_tracker
 }
 
 static void remove_torrent(struct sp_trackers *t, struct torrent *to);
+static void forget_namesake(struct sp_trackers *t, const uint8_t *info_hash);
 
 void sp_trackers_free(struct sp_trackers *t)
 {
@@ -175,6 +176,7 @@ enum sp_err sp_trackers_add(struct sp_trackers *t, uint32_t torrent,
 {
     if (find(t, torrent))
         return SP_EEXIST;
+    forget_namesake(t, info_hash);
     struct torrent *to = make_torrent(t, torrent);
     if (!to)
         return SP_ENOMEM;
@@ -221,7 +223,10 @@ static void remove_torrent(struct sp_trackers *t, struct torrent *to)
         }
     }
     sp_timers_clear(&t->torrent_timers, &to->timer);
-    sp_map_del(&t->by_number, hash_number(t, to->number), to->ix);
+    if (to->leaving)
+        t->leaving_count--;
+    else
+        sp_map_del(&t->by_number, hash_number(t, to->number), to->ix);
     sp_set_table_del(&t->torrents, to->ix);
     sp_mem_free(t->cfg.mem, to);
 }
@@ -323,18 +328,72 @@ static void hurry(struct sp_trackers *t, struct tracker *tk)
     }
 }
 
-void sp_trackers_stop(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)
+static void stop(struct sp_trackers *t, struct torrent *to)
 {
-    struct torrent *to = find(t, torrent);
-    t->now = now;
-    if (!to || !to->announcer.running)
+    if (!to->announcer.running)
         return;
     for (uint32_t ix = 0; ix < to->announcer.count; ix++) {
         hurry(t, tracker_at(to, ix));
         sp_set_changed(t, tracker_at(to, ix));
     }
     sp_announcer_stop(&to->announcer);
-    go(t, to);
+    sp_set_torrent_plan(t, to);
+}
+
+void sp_trackers_stop(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)
+{
+    struct torrent *to = find(t, torrent);
+    t->now = now;
+    if (!to)
+        return;
+    stop(t, to);
+    sp_set_pump(t);
+}
+
+/* -- torrents that the caller has forgotten, until their trackers know -- */
+
+static bool has_more_to_tell(const struct torrent *to)
+{
+    for (uint32_t ix = 0; ix < to->announcer.count; ix++) {
+        const struct sp_announcer_tracker *a = to->announcer.trackers[ix];
+        if (a->busy || a->completed_due || a->stop_due)
+            return true;
+    }
+    return false;
+}
+
+void sp_set_forget_left(struct sp_trackers *t)
+{
+    for (uint32_t ix = 0; t->leaving_count && ix < t->torrents.cap; ix++) {
+        struct torrent *to = t->torrents.entries[ix];
+        if (to && to->leaving && !has_more_to_tell(to))
+            remove_torrent(t, to);
+    }
+}
+
+/* A "stopped" that overtakes the new "started" would take us out of the swarm. */
+static void forget_namesake(struct sp_trackers *t, const uint8_t *info_hash)
+{
+    for (uint32_t ix = 0; t->leaving_count && ix < t->torrents.cap; ix++) {
+        struct torrent *to = t->torrents.entries[ix];
+        if (to && to->leaving && memcmp(to->info_hash, info_hash, SP_SHA1_LEN) == 0)
+            remove_torrent(t, to);
+    }
+}
+
+void sp_trackers_leave(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)
+{
+    struct torrent *to = find(t, torrent);
+    if (!to)
+        return;
+    t->now = now;
+    t->cfg.stats(t->cfg.ctx, torrent, &to->last);
+    sp_map_del(&t->by_number, hash_number(t, torrent), to->ix);
+    to->leaving = true;
+    to->number = NUMBER_NONE;
+    t->leaving_count++;
+    stop(t, to);
+    sp_set_pump(t);
 }
 
 void sp_trackers_reannounce(struct sp_trackers *t, uint32_t torrent, sp_time_ns now)

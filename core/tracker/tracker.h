@@ -124,6 +124,9 @@ SP_MUST_USE enum sp_err sp_trackers_add_url(struct sp_trackers *t, uint32_t torr
                                             const struct sp_tracker_url *url, sp_time_ns now);
 /* Forgets it at once; what is in flight is canceled and nothing is told. */
 void sp_trackers_remove(struct sp_trackers *t, uint32_t torrent);
+/* Stops it and forgets it once that is told, with the numbers of now.  The
+ * caller's number is free at once; the same info-hash added meanwhile ends it. */
+void sp_trackers_leave(struct sp_trackers *t, uint32_t torrent, sp_time_ns now);
 
 /* Begins to announce; no effect on a running torrent. */
 void sp_trackers_start(struct sp_trackers *t, uint32_t torrent, sp_time_ns now);

@@ -188,6 +188,71 @@ TEST(stop_tells_only_who_was_told_of_start)
     finish(&l);
 }
 
+TEST(who_leaves_tells_so_and_is_forgotten)
+{
+    struct lab l;
+    begin(&l);
+    add(&l, 7, "http://t/announce");
+    sp_trackers_start(l.t, 7, l.now);
+    pull(&l);
+    reply(&l, l.http[0].req, OK_REPLY);
+    l.left = 55;
+    sp_trackers_leave(l.t, 7, l.now);
+    l.left = 99; /* of nobody any more */
+    pull(&l);
+    CHECK(l.https == 1 && strstr(l.urls[0], "&left=55&") && strstr(l.urls[0], "&event=stopped&"));
+    CHECK(!sp_trackers_idle(l.t));
+    struct sp_tracker_info i;
+    CHECK(!sp_trackers_info_at(l.t, 7, 0, &i));
+    CHECK_EQ(l.t->torrents.count, 1);
+    reply(&l, l.http[0].req, OK_REPLY);
+    CHECK_EQ(l.peers, 0);
+    CHECK(sp_trackers_idle(l.t));
+    CHECK_EQ(l.t->torrents.count, 0);
+    CHECK_EQ(l.t->urls.count, 0);
+    finish(&l);
+}
+
+TEST(who_leaves_waits_for_a_dead_tracker_no_longer_than_others)
+{
+    struct lab l;
+    begin(&l);
+    add(&l, 7, "http://t/announce");
+    sp_trackers_start(l.t, 7, l.now);
+    pull(&l);
+    sp_trackers_leave(l.t, 7, l.now); /* "started" may have arrived */
+    pull(&l);
+    CHECK(l.cancels == 1 && l.https == 1 && strstr(l.urls[0], "&event=stopped&"));
+    tick_to(&l, l.now + 5 * S);
+    CHECK_EQ(l.t->torrents.count, 0);
+    add(&l, 7, "http://t/announce"); /* never started: nothing to tell */
+    sp_trackers_leave(l.t, 7, l.now);
+    CHECK_EQ(l.t->torrents.count, 0);
+    finish(&l);
+}
+
+TEST(who_comes_back_is_not_signed_off)
+{
+    struct lab l;
+    begin(&l);
+    add(&l, 7, "http://t/announce");
+    sp_trackers_start(l.t, 7, l.now);
+    pull(&l);
+    reply(&l, l.http[0].req, OK_REPLY);
+    sp_trackers_leave(l.t, 7, l.now);
+    pull(&l);
+    CHECK_EQ(l.https, 1);
+    add(&l, 7, "http://t/announce");
+    pull(&l);
+    CHECK_EQ(l.cancels, 1);
+    sp_trackers_start(l.t, 7, l.now);
+    pull(&l);
+    CHECK(l.https == 1 && strstr(l.urls[0], "&event=started&"));
+    CHECK_EQ(l.t->torrents.count, 1);
+    sp_trackers_leave(l.t, 7, l.now); /* and the set may go at any time */
+    finish(&l);
+}
+
 TEST(failures_are_shown)
 {
     static const struct {
