@@ -2,6 +2,7 @@
 #include "core/base/addr.h"
 #include "core/base/bits.h"
 #include "core/base/buf.h"
+#include "core/base/crc32c.h"
 #include "core/base/hash.h"
 #include "core/base/hex.h"
 #include "core/base/map.h"
@@ -335,6 +336,20 @@ TEST(bucket_gives_portions)
         CHECK(passed >= rates[i] * 2 * 9 / 10 || rates[i] < 20);
         CHECK(passed <= rates[i] * 2 + 20);
     }
+}
+
+/* RFC 3720 B.4 */
+TEST(crc32c_of_known_bytes)
+{
+    uint8_t zeros[32] = {0}, ones[32], up[32];
+    memset(ones, 0xff, sizeof(ones));
+    for (uint8_t i = 0; i < sizeof(up); i++)
+        up[i] = i;
+    CHECK_EQ(sp_crc32c("123456789", 9), 0xe3069283);
+    CHECK_EQ(sp_crc32c(zeros, sizeof(zeros)), 0x8a9136aa);
+    CHECK_EQ(sp_crc32c(ones, sizeof(ones)), 0x62a8ab43);
+    CHECK_EQ(sp_crc32c(up, sizeof(up)), 0x46dd794e);
+    CHECK_EQ(sp_crc32c("", 0), 0);
 }
 
 int main(void)
