@@ -31,6 +31,8 @@ const char *progress_state(const struct progress *p)
         return "seeding";
     case SP_TORRENT_SEEDING:
         return "seeding";
+    case SP_TORRENT_METADATA:
+        return p->stats->peers ? "fetching metadata" : "looking for peers";
     }
     return "";
 }

@@ -153,6 +153,7 @@ static void effect(struct sim_node *n, struct sp_effect *fx)
     case SP_FX_EVENT:
         fx_event(n, &fx->event);
         break;
+    case SP_FX_METADATA:
     case SP_FX_NONE:
         break;
     }

@@ -23,6 +23,18 @@ static bool next_event(struct sp_hub *h, struct sp_effect *fx)
     return true;
 }
 
+static bool next_metadata(struct sp_hub *h, struct sp_effect *fx)
+{
+    struct sp_link *k = sp_list_pop(&h->learned);
+    if (!k)
+        return false;
+    const struct sp_torrent *t = SP_CONTAINER(k, struct sp_torrent, learned_link);
+    fx->kind = SP_FX_METADATA;
+    fx->torrent = t->id;
+    fx->info = (struct sp_slice){t->info, t->info_len};
+    return true;
+}
+
 static bool next_job(struct sp_hub *h, struct sp_effect *fx)
 {
     struct sp_work *w = h->jobs_first;
@@ -100,7 +112,7 @@ bool sp_session_next(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
 {
     struct sp_hub *h = &s->hub;
     /* Jobs before sends: a hot read done on the spot is sent in this turn. */
-    return next_close(h, fx) || next_event(h, fx) || next_job(h, fx) ||
+    return next_close(h, fx) || next_event(h, fx) || next_metadata(h, fx) || next_job(h, fx) ||
            next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx) ||
            next_tracker(s, fx, now) ||
            next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx) ||

@@ -10,7 +10,7 @@ static bool has_id(const void *owner, uint32_t ix, const void *key)
 static bool has_hash(const void *owner, uint32_t ix, const void *key)
 {
     const struct sp_torrent *t = ((const struct sp_session *)owner)->torrents[ix];
-    return memcmp(t->mi->info_hash_v1, key, SP_SHA1_LEN) == 0;
+    return memcmp(t->info_hash, key, SP_SHA1_LEN) == 0;
 }
 
 static uint64_t hash_id(const struct sp_session *s, sp_torrent_id id)
@@ -37,14 +37,21 @@ sp_torrent_id sp_session_find(const struct sp_session *s, const uint8_t info_has
 
 /* ---- birth and death ---- */
 
+/* Of a torrent whose size is not known yet: anything but 0, which a seed says.
+ * Custom: seen in libtorrent: one block. */
+enum { LEFT_UNKNOWN = SP_BLOCK_LEN };
+
 static void announce_stats(void *ctx, uint32_t id, struct sp_announce_stats *ret)
 {
     const struct sp_torrent *t = sp_session_torrent(ctx, id);
     if (!t)
         return;
-    struct sp_picker_counts counts = sp_picker_counts(t->picker);
     ret->uploaded = t->uploaded;
     ret->downloaded = t->downloaded;
+    ret->left = LEFT_UNKNOWN;
+    if (!t->picker)
+        return;
+    struct sp_picker_counts counts = sp_picker_counts(t->picker);
     ret->left = t->mi->total_length - counts.have_bytes;
     ret->corrupt = t->corrupt;
     ret->partial_seed = ret->left > 0 && counts.wanted_left == 0;
@@ -65,8 +72,9 @@ static enum sp_err init_hub(struct sp_session *s, sp_time_ns now)
     h->events = sp_queue_of(sizeof(struct sp_client_event), 1024);
     sp_bucket_init(&h->down, cfg->down_Bps, now);
     sp_bucket_init(&h->up, cfg->up_Bps, now);
-    struct sp_list *const lists[] = {&h->down_waiting, &h->up_waiting, &h->closing, &h->dialing,
-                                     &h->receiving,    &h->sending,    &h->starved, &h->works};
+    struct sp_list *const lists[] = {&h->down_waiting, &h->up_waiting, &h->closing,
+                                     &h->dialing,      &h->receiving,  &h->sending,
+                                     &h->starved,      &h->works,      &h->learned};
     for (size_t i = 0; i < SP_COUNT(lists); i++)
         sp_list_init(lists[i]);
 
@@ -201,9 +209,10 @@ static enum sp_err set_budget(struct sp_hub *h, uint64_t bytes)
 
 /* A piece larger than the budget's share could never be held: the budget
  * grows for such torrents, to two pieces: one comes while one is written. */
-static enum sp_err fit_budget(struct sp_session *s, const struct sp_torrent *t)
+static enum sp_err fit_budget(struct sp_session *s, const struct sp_metainfo *mi)
 {
-    uint64_t need = (2 * (uint64_t)t->piece_room + SP_SLAB_LEN) / 7 * 8 + SP_SLAB_LEN;
+    uint64_t room = sp_torrent_piece_room(mi);
+    uint64_t need = (2 * room + SP_SLAB_LEN) / 7 * 8 + SP_SLAB_LEN;
     if (need > s->large_bytes)
         s->large_bytes = need;
     return need <= sp_pool_budget_bytes(&s->hub.pool) ? SP_OK : set_budget(&s->hub, need);
@@ -215,7 +224,7 @@ static enum sp_err enter(struct sp_session *s, uint32_t ix, struct sp_torrent *t
     enum sp_err err = sp_map_put(&s->by_id, hash_id(s, t->id), ix);
     if (err != SP_OK)
         return err;
-    err = sp_map_put(&s->by_hash, hash_hash(s, t->mi->info_hash_v1), ix);
+    err = sp_map_put(&s->by_hash, hash_hash(s, t->info_hash), ix);
     if (err != SP_OK)
         sp_map_del(&s->by_id, hash_id(s, t->id), ix);
     return err;
@@ -227,8 +236,8 @@ enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id, const struct 
     struct sp_torrent *t = NULL;
     uint32_t ix = 0;
 
-    if (sp_session_torrent(s, id) ||
-        sp_session_find(s, add->metainfo->info_hash_v1) != SP_TORRENT_NONE)
+    const uint8_t *hash = add->metainfo ? add->metainfo->info_hash_v1 : add->info_hash;
+    if (sp_session_torrent(s, id) || sp_session_find(s, hash) != SP_TORRENT_NONE)
         return SP_EEXIST;
     while (ix < s->torrent_cap && s->torrents[ix])
         ix++;
@@ -237,8 +246,8 @@ enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id, const struct 
         err = sp_timers_reserve(&s->hub.timers, s->torrent_count + 3);
     if (err == SP_OK)
         err = sp_torrent_new(&s->hub, id, add, now, &t);
-    if (err == SP_OK)
-        err = fit_budget(s, t);
+    if (err == SP_OK && add->metainfo)
+        err = fit_budget(s, add->metainfo);
     if (err == SP_OK)
         err = enter(s, ix, t);
     if (err != SP_OK) {
@@ -262,7 +271,7 @@ void sp_torrent_remove(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
     sp_torrent_shut(t, now);
     t->state = SP_TORRENT_PAUSED;
     sp_map_del(&s->by_id, hash_id(s, id), ix);
-    sp_map_del(&s->by_hash, hash_hash(s, t->mi->info_hash_v1), ix);
+    sp_map_del(&s->by_hash, hash_hash(s, t->info_hash), ix);
     s->torrents[ix] = NULL;
     s->torrent_count--;
     if (t->jobs_out) {
@@ -293,10 +302,25 @@ void sp_torrent_checked(struct sp_session *s, sp_torrent_id id, const struct sp_
         sp_torrent_begin(t, have, now);
 }
 
+enum sp_err sp_torrent_learn(struct sp_session *s, sp_torrent_id id,
+                             const struct sp_metainfo *metainfo, const uint8_t *priorities,
+                             sp_time_ns now)
+{
+    struct sp_torrent *t = sp_session_torrent(s, id);
+    if (!t)
+        return SP_ENOENT;
+    if (t->mi)
+        return SP_EEXIST;
+    if (memcmp(t->info_hash, metainfo->info_hash_v1, SP_SHA1_LEN) != 0)
+        return SP_EINVAL;
+    enum sp_err err = fit_budget(s, metainfo);
+    return err == SP_OK ? sp_torrent_know(t, metainfo, priorities, now) : err;
+}
+
 void sp_torrent_recheck(struct sp_session *s, sp_torrent_id id, sp_time_ns now)
 {
     struct sp_torrent *t = sp_session_torrent(s, id);
-    if (t)
+    if (t && t->mi)
         sp_torrent_recheck_from(t, now);
 }
 
@@ -320,6 +344,8 @@ void sp_torrent_fail(struct sp_session *s, sp_torrent_id id, enum sp_err err, co
     struct sp_torrent *t = sp_session_torrent(s, id);
     if (!t)
         return;
+    if (!t->mi)
+        sp_torrent_shut(t, now);
     t->failed_outside = true;
     sp_torrent_set_error(t, err, text, now);
 }
@@ -328,7 +354,7 @@ void sp_torrent_set_priorities(struct sp_session *s, sp_torrent_id id, const uin
                                sp_time_ns now)
 {
     struct sp_torrent *t = sp_session_torrent(s, id);
-    if (t)
+    if (t && t->mi)
         (void)sp_torrent_select(t, priorities, now);
 }
 
@@ -374,7 +400,7 @@ void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct s
 const struct sp_bits *sp_torrent_have(const struct sp_session *s, sp_torrent_id id)
 {
     const struct sp_torrent *t = sp_session_torrent(s, id);
-    return t ? sp_picker_have(t->picker) : NULL;
+    return t && t->picker ? sp_picker_have(t->picker) : NULL;
 }
 
 enum sp_err sp_torrent_stats(struct sp_session *s, sp_torrent_id id, sp_time_ns now,
@@ -477,7 +503,7 @@ void sp_session_stop(struct sp_session *s, sp_time_ns now)
 {
     s->stopping = true;
     for (uint32_t i = 0; i < s->torrent_cap; i++) {
-        if (s->torrents[i] && sp_torrent_running(s->torrents[i]))
+        if (s->torrents[i])
             sp_torrent_set_paused(s->torrents[i], true, now);
     }
 }

@@ -60,7 +60,10 @@ void sp_session_free(struct sp_session *s);
 /* --- torrents ------------------------------------------------------------- */
 
 struct sp_session_add {
-    const struct sp_metainfo *metainfo;    /* borrowed until the torrent is removed */
+    /* Borrowed until the torrent is removed.  NULL: only the info-hash is known;
+     * sp_torrent_learn brings the rest. */
+    const struct sp_metainfo *metainfo;
+    uint8_t info_hash[SP_SHA1_LEN];        /* where metainfo is NULL */
     const uint8_t *priorities;             /* per file, NULL: all normal; copied */
     const struct sp_tracker_url *trackers; /* all of them, the torrent's own included; copied */
     uint32_t tracker_count;
@@ -71,14 +74,23 @@ struct sp_session_add {
     uint64_t downloaded_bytes, uploaded_bytes; /* so far, from saved state */
 };
 
-/* The torrent is CHECKING (no network) until sp_torrent_checked.
+/* The torrent is CHECKING (no network) until sp_torrent_checked; one that is
+ * known by its info-hash alone is METADATA then, until the session has the
+ * info dictionary (SP_FX_METADATA) and the shell answers with sp_torrent_learn.
  * id is the caller's number.  SP_EEXIST the id or info-hash, SP_ENOMEM */
 SP_MUST_USE enum sp_err sp_session_add(struct sp_session *s, sp_torrent_id id,
                                        const struct sp_session_add *add, sp_time_ns now);
 /* The shell knows what is on the disk.  have may be NULL: nothing. */
 void sp_torrent_checked(struct sp_session *s, sp_torrent_id id, const struct sp_bits *have,
                         sp_time_ns now);
-/* Back to CHECKING: connections go, the shell looks again. */
+/* The rest of a torrent that was added by its info-hash: metainfo as in
+ * sp_session_add, priorities as there.  It is CHECKING then; connections stay.
+ * SP_ENOENT, SP_EEXIST it is known, SP_EINVAL another info-hash, SP_ENOMEM */
+SP_MUST_USE enum sp_err sp_torrent_learn(struct sp_session *s, sp_torrent_id id,
+                                         const struct sp_metainfo *metainfo,
+                                         const uint8_t *priorities, sp_time_ns now);
+/* Back to CHECKING: connections go, the shell looks again.  No effect while
+ * the metadata is not known. */
 void sp_torrent_recheck(struct sp_session *s, sp_torrent_id id, sp_time_ns now);
 void sp_torrent_pause(struct sp_session *s, sp_torrent_id id, sp_time_ns now);
 void sp_torrent_resume(struct sp_session *s, sp_torrent_id id, sp_time_ns now);
@@ -111,7 +123,7 @@ void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct s
                           uint32_t count, enum sp_peer_source source, sp_time_ns now);
 
 /* What is had (written; durable once the shell has synced).  Borrowed until
- * the next call that changes it; NULL for an unknown id. */
+ * the next call that changes it; NULL for an unknown id, or in METADATA. */
 const struct sp_bits *sp_torrent_have(const struct sp_session *s, sp_torrent_id id);
 /* SP_TORRENT_MAX_ID when no torrent has it. */
 #define SP_TORRENT_NONE UINT32_MAX
@@ -182,13 +194,14 @@ struct sp_job {
 
 enum sp_effect_kind {
     SP_FX_NONE,
-    SP_FX_DIAL,    /* conn: connect to addr over TCP; sp_conn_opened or sp_conn_closed */
-    SP_FX_CLOSE,   /* user: end this connection; the session has forgotten it */
-    SP_FX_SEND,    /* conn: it has something to send (again) */
-    SP_FX_RECV,    /* conn: reading may go on */
-    SP_FX_JOB,     /* job */
-    SP_FX_TRACKER, /* tracker: HTTP, RESOLVE, CANCEL, DATAGRAM; others are handled inside */
-    SP_FX_EVENT,   /* event: for the user */
+    SP_FX_DIAL,     /* conn: connect to addr over TCP; sp_conn_opened or sp_conn_closed */
+    SP_FX_CLOSE,    /* user: end this connection; the session has forgotten it */
+    SP_FX_SEND,     /* conn: it has something to send (again) */
+    SP_FX_RECV,     /* conn: reading may go on */
+    SP_FX_JOB,      /* job */
+    SP_FX_TRACKER,  /* tracker: HTTP, RESOLVE, CANCEL, DATAGRAM; others are handled inside */
+    SP_FX_EVENT,    /* event: for the user */
+    SP_FX_METADATA, /* torrent, info: verified; sp_torrent_learn or sp_torrent_fail answers */
 };
 
 struct sp_effect {
@@ -199,6 +212,8 @@ struct sp_effect {
     struct sp_job *job;
     struct sp_tracker_action tracker;
     struct sp_client_event event;
+    sp_torrent_id torrent;
+    struct sp_slice info; /* borrowed until the answer, at the longest until the torrent goes */
 };
 
 /* False when there is nothing more to do now. */

@@ -72,7 +72,8 @@ void sp_ask_drop_all(struct sp_conn *c)
     while (c->asks.count)
         drop(c, c->asks.count - 1);
     count_fetching(c, before);
-    sp_picker_disown(c->t->picker, c->peer);
+    if (c->t->picker)
+        sp_picker_disown(c->t->picker, c->peer);
     sp_list_del(&c->h->starved, &c->starved_link);
 }
 

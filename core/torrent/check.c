@@ -99,6 +99,8 @@ static const char *check_pieces(const struct sp_torrent *t, uint64_t asked,
                                 struct sp_census *census)
 {
     uint64_t known = 0, open = 0, full = 0;
+    if (!t->picker)
+        return asked || t->committed_bytes || t->jobs_out ? "nothing can be asked for yet" : NULL;
     for (const struct sp_open_piece *o = sp_picker_open_first(t->picker); o;
          o = sp_picker_open_next(o)) {
         open++;
@@ -126,6 +128,8 @@ static const char *check_works(const struct sp_torrent *t)
 {
     const struct sp_hub *h = t->h;
     uint32_t jobs = 0, stores = 0, stuck = 0;
+    if (!t->picker)
+        return NULL;
     for (struct sp_link *k = h->works.ends.next; k != &h->works.ends; k = k->next) {
         const struct sp_work *w = sp_work_of(k);
         if (w->t != t)

@@ -9,15 +9,15 @@ static void init_wire(struct sp_conn *c)
     struct sp_torrent *t = c->t;
     struct sp_wire_cfg cfg = {
         .mem = c->h->mem,
-        .piece_count = sp_picker_piece_count(t->picker),
-        .piece_len = sp_picker_piece_len(t->picker, 0),
-        .total_len = t->mi->total_length,
+        .piece_count = t->mi ? t->mi->piece_count : 0,
+        .piece_len = t->mi ? sp_picker_piece_len(t->picker, 0) : 0,
+        .total_len = t->mi ? t->mi->total_length : 0,
         .block_len_max = SP_BLOCK_LEN,
         .ext_len_max = 16 * 1024,
     };
     sp_handshake_set_fast(cfg.own.reserved);
     sp_handshake_set_ext(cfg.own.reserved);
-    memcpy(cfg.own.info_hash, t->mi->info_hash_v1, SP_SHA1_LEN);
+    memcpy(cfg.own.info_hash, t->info_hash, SP_SHA1_LEN);
     memcpy(cfg.own.peer_id, c->h->cfg->peer_id, SP_PEER_ID_LEN);
     sp_wire_init(&c->wire, &cfg);
     sp_conn_said(c, sp_wire_put_handshake(&c->out, &cfg.own));
@@ -160,6 +160,7 @@ static void detach(struct sp_conn *c, sp_time_ns now)
     sp_queue_done(&c->asks, h->mem);
     if (c->have.bytes)
         sp_bits_done(&c->have, h->mem);
+    sp_told_drop(c);
     if (c->state == CONN_DIALING)
         h->half_open_count--;
     remember_gone(c);

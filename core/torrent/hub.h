@@ -47,6 +47,7 @@ struct sp_hub {
     struct sp_queue events; /* struct sp_client_event */
     struct sp_work *jobs_first, **jobs_last;
     struct sp_list works;     /* sp_work.link: all, queued, with the shell, or stuck */
+    struct sp_list learned;   /* torrent.learned_link: its info dictionary has come */
     struct sp_list dialing;   /* conn.effect_link */
     struct sp_list receiving; /* conn.effect_link */
     struct sp_list sending;   /* conn.send_link */

@@ -12,7 +12,7 @@ static void say_ext_handshake(struct sp_conn *c)
         .reqq = REQUEST_MAX,
         .port = c->incoming ? 0 : c->h->cfg->listen_port,
         .has_upload_only = true,
-        .upload_only = sp_picker_counts(c->t->picker).wanted_left == 0,
+        .upload_only = c->t->picker && sp_picker_counts(c->t->picker).wanted_left == 0,
         .yourip = c->addr,
     };
     sp_ext_offer(&hs, SP_EXT_LT_DONTHAVE);
@@ -24,8 +24,9 @@ static void say_ext_handshake(struct sp_conn *c)
 
 static void say_have(struct sp_conn *c)
 {
-    const struct sp_bits *have = sp_picker_have(c->t->picker);
-    if (c->wire.fast && sp_bits_all(have))
+    static const struct sp_bits none;
+    const struct sp_bits *have = c->t->picker ? sp_picker_have(c->t->picker) : &none;
+    if (c->wire.fast && have->count > 0 && sp_bits_all(have))
         sp_conn_said(c, sp_wire_put_have_all(&c->out));
     else if (c->wire.fast && have->set == 0)
         sp_conn_said(c, sp_wire_put_have_none(&c->out));
@@ -38,8 +39,8 @@ static void say_have(struct sp_conn *c)
 static void say_allowed_fast(struct sp_conn *c)
 {
     uint32_t set[FAST_SET_MAX];
-    uint32_t n = c->addr.family == SP_V4
-                     ? sp_allowed_fast(c->addr.ip, c->t->mi->info_hash_v1,
+    uint32_t n = c->addr.family == SP_V4 && c->t->mi
+                     ? sp_allowed_fast(c->addr.ip, c->t->info_hash,
                                        sp_picker_piece_count(c->t->picker), FAST_SET_MAX, set)
                      : 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -262,7 +263,7 @@ static void got_interested(struct sp_conn *c, bool interested, sp_time_ns now)
     if (!c->am_choking)
         c->t->serving += interested ? 1 : (uint32_t)-1;
     uint32_t slots_used = c->t->serving;
-    if (interested && c->am_choking && sp_torrent_running(c->t) &&
+    if (interested && c->am_choking && c->t->picker && sp_torrent_running(c->t) &&
         sp_choker_has_room(&c->t->choker, slots_used))
         sp_choke_set(c, false, now);
 }
@@ -309,6 +310,8 @@ static void got_extended(struct sp_conn *c, const struct sp_wire_event *ev, sp_t
 
 void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now)
 {
+    if (!c->t->picker && sp_told_take(c, ev, now))
+        return;
     switch (ev->kind) {
     case SP_WIRE_HANDSHAKE:
         got_handshake(c, &ev->handshake, now);

@@ -103,6 +103,7 @@ struct sp_conn {
     uint32_t msg_bytes; /* of an unfinished message, taken by the wire so far */
     struct sp_buf out;  /* control messages */
 
+    struct sp_told *told; /* what it said it has before we knew the pieces; NULL: nothing */
     struct sp_bits have;  /* without storage while have_all, or before anything is known */
     uint32_t interesting; /* pieces it has that we want */
     uint32_t have_first, have_most; /* pieces it claimed first, and at most (choke.c) */
@@ -182,20 +183,30 @@ static inline struct sp_work *sp_work_of(struct sp_link *link)
 struct sp_torrent {
     struct sp_hub *h;
     sp_torrent_id id;
-    const struct sp_metainfo *mi;
-    struct sp_picker *picker;
+    uint8_t info_hash[SP_SHA1_LEN];
+    const struct sp_metainfo *mi; /* NULL until the metadata is known */
+    struct sp_picker *picker;     /* NULL just as long */
     struct sp_blame blame;
     struct sp_choker choker;
     bool selected; /* some files may not be wanted */
+    bool sequential;
 
     enum sp_torrent_state state;
     bool paused, completed, local_peers, was_complete_at_start, announcing;
     bool has_trackers; /* its number there is ours */
     enum sp_err err;
     char error[SP_CLIENT_TEXT_LEN];
+    bool first_look;       /* CHECKING after METADATA: connections stay */
     bool failed_outside;   /* ERROR by sp_torrent_fail: ends by sp_torrent_recheck alone */
     sp_time_ns retry_at;   /* ERROR of the disk: try the stuck writes again */
     struct sp_work *stuck; /* writes that failed, in order */
+
+    /* told.c, metadata.c */
+    struct sp_metadata *metadata; /* what peers send of it; NULL: nothing yet */
+    uint8_t *info;                /* verified, for the shell to learn from; NULL: none */
+    size_t info_len;
+    struct sp_link learned_link;
+    uint32_t told_bytes; /* the sum of conn.told */
 
     struct sp_torrent *next_leaving; /* session.c: removed, jobs still out */
 
@@ -287,6 +298,15 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
 void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now);
 /* Two that want nothing of each other part. */
 void sp_conn_end_if_useless(struct sp_conn *c, sp_time_ns now);
+
+/* told.c */
+/* Keeps what it says of pieces until they are known; false: not about pieces. */
+bool sp_told_take(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns now);
+/* The pieces are known now: says it again to sp_conn_event.  May end c. */
+void sp_told_apply(struct sp_conn *c, sp_time_ns now);
+void sp_told_drop(struct sp_conn *c);
+/* What an open connection hears late: it came before we knew what is here. */
+void sp_told_say_have(struct sp_torrent *t, sp_time_ns now);
 
 /* ask.c */
 void sp_ask_more(struct sp_conn *c, sp_time_ns now);

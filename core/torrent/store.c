@@ -66,14 +66,16 @@ static void drop_data(struct sp_torrent *t, struct sp_open_piece *o)
 void sp_store_drop_open(struct sp_torrent *t)
 {
     struct sp_open_piece *next;
-    for (struct sp_open_piece *o = sp_picker_open_first(t->picker); o; o = next) {
+    for (struct sp_open_piece *o = t->picker ? sp_picker_open_first(t->picker) : NULL; o;
+         o = next) {
         next = sp_picker_open_next(o);
         if (o->state != SP_PIECE_OPEN)
             continue; /* its job will come back */
         drop_data(t, o);
         sp_picker_abandon(t->picker, o->piece);
     }
-    sp_ask_commit(t);
+    if (t->picker)
+        sp_ask_commit(t);
 }
 
 /* Some connection may soon ask for more of the piece. */

@@ -1,5 +1,5 @@
-/* A torrent's life: CHECKING until the shell knows what is on the disk, then
- * DOWNLOADING and SEEDING, PAUSED by the user, ERROR by the disk. */
+/* A torrent's life: METADATA while only its info-hash is known; CHECKING until the shell knows what
+ * is on the disk, then DOWNLOADING and SEEDING, PAUSED by the user, ERROR by the disk. */
 #include "core/torrent/torrent.h"
 
 enum { ENOUGH_CONNS = 30 }; /* with so many connections trackers need not be asked for more */
@@ -26,7 +26,7 @@ uint64_t sp_torrent_blame_key(const struct sp_torrent *t, uint32_t peer)
 bool sp_torrent_running(const struct sp_torrent *t)
 {
     return t->state == SP_TORRENT_DOWNLOADING || t->state == SP_TORRENT_SEEDING ||
-           t->state == SP_TORRENT_ERROR;
+           t->state == SP_TORRENT_METADATA || (t->state == SP_TORRENT_ERROR && t->picker);
 }
 
 uint64_t sp_torrent_left(const struct sp_torrent *t)
@@ -90,32 +90,71 @@ enum sp_err sp_torrent_select(struct sp_torrent *t, const uint8_t *priorities, s
     return SP_OK;
 }
 
+/* ---- state ---- */
+
+static void count_time(struct sp_torrent *t, sp_time_ns now)
+{
+    sp_time_ns span = now - t->counted_at;
+    t->counted_at = now;
+    if (sp_torrent_running(t))
+        t->active_ns += span;
+    if (t->state == SP_TORRENT_SEEDING)
+        t->seeding_ns += span;
+}
+
+static void set_state(struct sp_torrent *t, enum sp_torrent_state state, sp_time_ns now)
+{
+    count_time(t, now);
+    t->state = state;
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        if (t->conns[i])
+            sp_conn_update_interest(t->conns[i], now);
+    }
+}
+
 /* ---- birth and death ---- */
+
+/* What needs the metainfo. */
+static enum sp_err init_pieces(struct sp_torrent *t, const struct sp_metainfo *mi,
+                               const uint8_t *priorities)
+{
+    struct sp_picker_cfg pc = {.mem = t->h->mem,
+                               .rng = &t->h->rng,
+                               .piece_count = mi->piece_count,
+                               .piece_len = mi->piece_length,
+                               .total_len = mi->total_length};
+    enum sp_err err = sp_picker_new(&pc, &t->picker);
+    if (err != SP_OK)
+        return err;
+    t->mi = mi;
+    t->piece_room = sp_torrent_piece_room(mi);
+    if (priorities)
+        err = sp_torrent_select(t, priorities, 0);
+    sp_picker_set_sequential(t->picker, t->sequential);
+    if (err != SP_OK) {
+        sp_picker_free(t->picker);
+        t->picker = NULL;
+        t->mi = NULL;
+    }
+    return err;
+}
 
 static enum sp_err init_parts(struct sp_torrent *t, const struct sp_session_add *add)
 {
     struct sp_hub *h = t->h;
-    struct sp_picker_cfg pc = {.mem = h->mem,
-                               .rng = &h->rng,
-                               .piece_count = t->mi->piece_count,
-                               .piece_len = t->mi->piece_length,
-                               .total_len = t->mi->total_length};
     uint32_t slots_max = h->cfg->upload_slots_max ? h->cfg->upload_slots_max : 500;
     struct sp_choker_cfg cc = {.slots_min = slots_max < 4 ? slots_max : 4,
                                .slots_max = slots_max,
                                .up_limit_Bps = add->up_Bps ? add->up_Bps : h->cfg->up_Bps};
 
-    enum sp_err err = sp_picker_new(&pc, &t->picker);
-    if (err == SP_OK)
-        err = sp_choker_init(&t->choker, &cc);
-    if (err == SP_OK && add->priorities)
-        err = sp_torrent_select(t, add->priorities, 0);
+    sp_blame_init(&t->blame, h->mem, h->key);
+    enum sp_err err = sp_choker_init(&t->choker, &cc);
+    if (err == SP_OK && add->metainfo)
+        err = init_pieces(t, add->metainfo, add->priorities);
     if (err != SP_OK)
         return err;
-    sp_picker_set_sequential(t->picker, add->sequential);
-    sp_blame_init(&t->blame, h->mem, h->key);
-    err = sp_trackers_add(h->trackers, t->id, t->mi->info_hash_v1, t->mi->is_private, add->trackers,
-                          add->tracker_count);
+    err = sp_trackers_add(h->trackers, t->id, t->info_hash, t->mi && t->mi->is_private,
+                          add->trackers, add->tracker_count);
     t->has_trackers = err == SP_OK;
     return err;
 }
@@ -128,7 +167,8 @@ enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_s
         return SP_ENOMEM;
     t->h = h;
     t->id = id;
-    t->mi = add->metainfo;
+    memcpy(t->info_hash, add->metainfo ? add->metainfo->info_hash_v1 : add->info_hash, SP_SHA1_LEN);
+    t->sequential = add->sequential;
     t->state = SP_TORRENT_CHECKING;
     t->paused = add->paused;
     t->local_peers = add->local_peers;
@@ -136,8 +176,6 @@ enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_s
     t->downloaded = add->downloaded_bytes;
     t->uploaded = add->uploaded_bytes;
     t->counted_at = now;
-    uint64_t room = ((uint64_t)t->mi->piece_length + SP_BLOCK_LEN - 1) / SP_BLOCK_LEN;
-    t->piece_room = (uint32_t)(room * SP_BLOCK_LEN);
     sp_bucket_init(&t->down, add->down_Bps, now);
     sp_bucket_init(&t->up, add->up_Bps, now);
 
@@ -147,6 +185,30 @@ enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_s
         return err;
     }
     *ret_torrent = t;
+    return SP_OK;
+}
+
+static void drop_info(struct sp_torrent *t)
+{
+    sp_list_del(&t->h->learned, &t->learned_link);
+    sp_mem_free(t->h->mem, t->info);
+    t->info = NULL;
+    t->info_len = 0;
+}
+
+enum sp_err sp_torrent_know(struct sp_torrent *t, const struct sp_metainfo *mi,
+                            const uint8_t *priorities, sp_time_ns now)
+{
+    enum sp_err err = init_pieces(t, mi, priorities);
+    if (err != SP_OK)
+        return err;
+    t->first_look = true;
+    set_state(t, SP_TORRENT_CHECKING, now);
+    for (uint32_t i = t->conn_top; i-- > 0;) {
+        if (i < t->conn_top && t->conns[i])
+            sp_told_apply(t->conns[i], now);
+    }
+    drop_info(t);
     return SP_OK;
 }
 
@@ -173,6 +235,7 @@ void sp_torrent_free(struct sp_torrent *t)
         sp_store_drop_open(t);
         h->committed_bytes -= t->committed_bytes;
     }
+    drop_info(t);
     sp_cache_forget(&h->cache, t->id);
     if (t->has_trackers)
         sp_trackers_remove(h->trackers, t->id);
@@ -200,32 +263,13 @@ void sp_torrent_shut(struct sp_torrent *t, sp_time_ns now)
     free_stuck(t);
     sp_store_drop_open(t);
     sp_trackers_stop(t->h->trackers, t->id, now);
-    t->announcing = false;
+    t->announcing = t->first_look = false;
+    drop_info(t);
     sp_timers_clear(&t->h->timers, &t->timer);
     sp_ask_wake(t->h, now);
 }
 
-/* ---- state ---- */
-
-static void count_time(struct sp_torrent *t, sp_time_ns now)
-{
-    sp_time_ns span = now - t->counted_at;
-    t->counted_at = now;
-    if (sp_torrent_running(t))
-        t->active_ns += span;
-    if (t->state == SP_TORRENT_SEEDING)
-        t->seeding_ns += span;
-}
-
-static void set_state(struct sp_torrent *t, enum sp_torrent_state state, sp_time_ns now)
-{
-    count_time(t, now);
-    t->state = state;
-    for (uint32_t i = 0; i < t->conn_top; i++) {
-        if (t->conns[i])
-            sp_conn_update_interest(t->conns[i], now);
-    }
-}
+/* ---- going on, and stopping ---- */
 
 static void complete(struct sp_torrent *t, sp_time_ns now)
 {
@@ -242,7 +286,7 @@ static void complete(struct sp_torrent *t, sp_time_ns now)
 static bool is_hungry(const struct sp_torrent *t)
 {
     uint32_t enough = t->h->cfg->torrent_conn_max / 4;
-    return t->state == SP_TORRENT_DOWNLOADING &&
+    return (t->state == SP_TORRENT_DOWNLOADING || t->state == SP_TORRENT_METADATA) &&
            t->conn_count < (enough < ENOUGH_CONNS ? enough : ENOUGH_CONNS);
 }
 
@@ -254,8 +298,12 @@ static void want_peers(struct sp_torrent *t, sp_time_ns now)
 /* Starts or goes on: what there is to do follows from what is had. */
 static void go(struct sp_torrent *t, sp_time_ns now)
 {
-    bool left = sp_picker_counts(t->picker).wanted_left > 0;
-    set_state(t, left ? SP_TORRENT_DOWNLOADING : SP_TORRENT_SEEDING, now);
+    bool left = !t->picker || sp_picker_counts(t->picker).wanted_left > 0;
+    set_state(t,
+              !t->picker ? SP_TORRENT_METADATA
+              : left     ? SP_TORRENT_DOWNLOADING
+                         : SP_TORRENT_SEEDING,
+              now);
     if (left)
         t->completed = false; /* more was selected */
     if (!t->announcing) {
@@ -276,8 +324,12 @@ void sp_torrent_begin(struct sp_torrent *t, const struct sp_bits *have, sp_time_
     for (uint32_t p = have ? sp_bits_next(have, 0) : SP_BITS_NONE; p != SP_BITS_NONE;
          p = sp_bits_next(have, p + 1))
         sp_picker_set_have(t->picker, p, true);
-    t->was_complete_at_start = sp_bits_all(sp_picker_have(t->picker));
-    sp_hub_event(t->h, SP_EV_CHECKED, t->id, SP_OK, NULL);
+    t->first_look = false;
+    if (t->picker) {
+        t->was_complete_at_start = sp_bits_all(sp_picker_have(t->picker));
+        sp_hub_event(t->h, SP_EV_CHECKED, t->id, SP_OK, NULL);
+        sp_told_say_have(t, now);
+    }
     if (t->paused)
         set_state(t, SP_TORRENT_PAUSED, now);
     else
@@ -300,7 +352,9 @@ void sp_torrent_recheck_from(struct sp_torrent *t, sp_time_ns now)
 void sp_torrent_set_paused(struct sp_torrent *t, bool paused, sp_time_ns now)
 {
     t->paused = paused;
-    if (paused && sp_torrent_running(t)) {
+    if (paused && t->first_look) {
+        sp_torrent_shut(t, now); /* and PAUSED once it is checked */
+    } else if (paused && sp_torrent_running(t)) {
         sp_torrent_shut(t, now);
         set_state(t, SP_TORRENT_PAUSED, now);
     } else if (!paused && t->state == SP_TORRENT_PAUSED) {
@@ -369,20 +423,39 @@ void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, bool wanted, sp_
 
 /* ---- time ---- */
 
+static void tick_conns(struct sp_torrent *t, sp_time_ns now)
+{
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        if (t->conns[i])
+            sp_conn_tick(t->conns[i], now);
+    }
+}
+
+/* Nothing is asked for or served before the pieces are known and looked at. */
+static void tick_early(struct sp_torrent *t, sp_time_ns now)
+{
+    tick_conns(t, now);
+    if (t->state == SP_TORRENT_METADATA) {
+        sp_swarm_dial(t, now);
+    }
+    sp_timers_set(&t->h->timers, &t->timer, now + TICK_NS);
+}
+
 void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
 {
-    if (!sp_torrent_running(t))
+    if (!sp_torrent_running(t) && !t->first_look)
         return;
     count_time(t, now);
+    if (!t->picker || t->first_look) {
+        tick_early(t, now);
+        return;
+    }
     sp_store_retry(t, now);
     if (t->h->starved.count) {
         sp_store_make_room(t);
         sp_ask_wake(t->h, now);
     }
-    for (uint32_t i = 0; i < t->conn_top; i++) {
-        if (t->conns[i])
-            sp_conn_tick(t->conns[i], now);
-    }
+    tick_conns(t, now);
     if (now >= t->next_choke_at) {
         t->next_choke_at = now + SP_CHOKER_PERIOD_NS;
         sp_choke_run(t, now);
@@ -412,17 +485,22 @@ static uint64_t wanted_bytes(const struct sp_torrent *t, uint64_t wanted_left_by
     return had + wanted_left_bytes;
 }
 
-void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torrent_stats *ret)
+static void fill_sizes(const struct sp_torrent *t, struct sp_torrent_stats *ret)
 {
     struct sp_picker_counts counts = sp_picker_counts(t->picker);
+    ret->piece_count = t->mi->piece_count;
+    ret->piece_have = counts.have;
+    ret->total_bytes = t->mi->total_length;
+    ret->wanted_bytes = wanted_bytes(t, counts.wanted_left_bytes);
+    ret->have_bytes = ret->wanted_bytes - counts.wanted_left_bytes;
+}
+
+void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torrent_stats *ret)
+{
     count_time(t, now);
     *ret = (struct sp_torrent_stats){
         .state = t->state,
         .err = t->err,
-        .piece_count = t->mi->piece_count,
-        .piece_have = counts.have,
-        .total_bytes = t->mi->total_length,
-        .wanted_bytes = wanted_bytes(t, counts.wanted_left_bytes),
         .downloaded_bytes = t->downloaded,
         .uploaded_bytes = t->uploaded,
         .wasted_bytes = t->wasted,
@@ -434,7 +512,8 @@ void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torre
         .active_ns = t->active_ns,
         .seeding_ns = t->seeding_ns,
     };
-    ret->have_bytes = ret->wanted_bytes - counts.wanted_left_bytes;
+    if (t->picker)
+        fill_sizes(t, ret);
     memcpy(ret->error, t->error, sizeof(ret->error));
     for (uint32_t i = 0; i < t->conn_top; i++) {
         const struct sp_conn *c = t->conns[i];
@@ -447,6 +526,14 @@ void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torre
     }
 }
 
+static uint32_t have_milli(const struct sp_conn *c)
+{
+    const struct sp_metainfo *mi = c->t->mi;
+    if (!mi || c->have_all)
+        return c->have_all ? 1000 : 0;
+    return (uint32_t)((uint64_t)c->have.set * 1000 / mi->piece_count);
+}
+
 uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_peer_info *ret,
                                uint32_t cap)
 {
@@ -455,9 +542,8 @@ uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_p
         const struct sp_conn *c = t->conns[i];
         if (!c || c->state != CONN_OPEN)
             continue;
-        uint64_t have = c->have_all ? t->mi->piece_count : c->have.set;
         ret[n] = (struct sp_peer_info){
-            .have_milli = (uint32_t)(have * 1000 / t->mi->piece_count),
+            .have_milli = have_milli(c),
             .down_Bps = sp_rate_Bps(&c->down, now),
             .up_Bps = sp_rate_Bps(&c->up, now),
             .downloaded_bytes = c->down.total,

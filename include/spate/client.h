@@ -145,16 +145,20 @@ SP_API int sp_client_fd(const struct sp_client *client);
 enum sp_torrent_state {
     SP_TORRENT_CHECKING, /* files are opened, or hashed */
     SP_TORRENT_DOWNLOADING,
-    SP_TORRENT_SEEDING, /* all wanted is there */
-    SP_TORRENT_PAUSED,  /* by the user */
-    SP_TORRENT_ERROR,   /* see error */
+    SP_TORRENT_SEEDING,  /* all wanted is there */
+    SP_TORRENT_PAUSED,   /* by the user */
+    SP_TORRENT_ERROR,    /* see error */
+    SP_TORRENT_METADATA, /* known by its info-hash alone: peers are asked for the rest */
 };
 
 struct sp_torrent_stats {
     enum sp_torrent_state state;
     enum sp_err err;
     char error[SP_CLIENT_TEXT_LEN];
-    uint32_t piece_count, piece_have;
+    /* METADATA: bytes of the info dictionary, 0 while nobody has told, and of
+     * those how many have come. */
+    uint64_t metadata_bytes, metadata_have_bytes;
+    uint32_t piece_count, piece_have; /* 0 in METADATA, as all sizes are */
     uint64_t total_bytes;
     uint64_t wanted_bytes;     /* of the selected files */
     uint64_t have_bytes;       /* of them, verified and written */

@@ -66,6 +66,7 @@ static void run_effect(struct sp_reactor *r, struct sp_effect *fx)
 {
     switch (fx->kind) {
     case SP_FX_NONE:
+    case SP_FX_METADATA:
         break;
     case SP_FX_DIAL:
         sp_sock_dial(r, fx->conn, &fx->addr);
