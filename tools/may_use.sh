@@ -31,13 +31,14 @@ rule core/wire spate/ core/base/ core/bencode/
 rule core/pieces spate/ core/base/
 rule core/picker spate/ core/base/
 rule core/choker spate/ core/base/
+rule core/proxy spate/ core/base/
 rule core/tracker spate/ core/base/ core/bencode/
 rule core/torrent spate/ core/
 rule core/session spate/ core/
 rule sim spate/ core/
 # io takes from the core its base, its session, and the small pure helpers it
 # needs at the edge: peer ids and what a handshake begins with.
-rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/
+rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/proxy/
 rule apps spate/ sim/
 rule examples spate/
 echo "1..$n"
