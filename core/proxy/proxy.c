@@ -144,17 +144,18 @@ static void heard_login(struct sp_proxy *p)
 static void heard_refusal(struct sp_proxy *p, uint8_t code)
 {
     static const struct {
-        const char *why;
+        char why[48];
         bool target_is_wrong;
     } codes[] = {
-        [1] = {"the proxy failed", false},
-        [2] = {"the proxy's rules forbid it", true},
-        [3] = {"the proxy cannot reach that network", true},
-        [4] = {"the proxy cannot reach that host", true},
-        [5] = {"connection refused, says the proxy", true},
-        [6] = {"no answer, says the proxy", true},
-        [7] = {"the proxy does not do that", false},
-        [8] = {"the proxy does not know that kind of address", true},
+        {"", false},
+        {"the proxy failed", false},
+        {"the proxy's rules forbid it", true},
+        {"the proxy cannot reach that network", true},
+        {"the proxy cannot reach that host", true},
+        {"connection refused, says the proxy", true},
+        {"no answer, says the proxy", true},
+        {"the proxy does not do that", false},
+        {"the proxy does not know that kind of address", true},
     };
     if (code == 7 && p->want == SP_PROXY_RELAY)
         sp_proxy_fail(p, "the proxy relays no UDP", false);

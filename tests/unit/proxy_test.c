@@ -114,7 +114,7 @@ TEST(urls_that_are_not)
     for (int n = 250; n < 260; n++) {
         memcpy(text, "http://", 7);
         memset(text + 7, 'u', (size_t)n);
-        strcpy(text + 7 + n, "@p");
+        memcpy(text + 7 + n, "@p", 3);
         CHECK_EQ(parse(text, &u), n <= 255);
         memset(text + 7, 'h', (size_t)n);
         text[7 + n] = '\0';
@@ -393,8 +393,8 @@ TEST(http_base64_of_each_length)
         struct sp_proxy p;
         char line[80];
         url.has_user = true;
-        strcpy(url.user, t[i].user);
-        strcpy(url.password, t[i].password);
+        snprintf(url.user, sizeof(url.user), "%s", t[i].user);
+        snprintf(url.password, sizeof(url.password), "%s", t[i].password);
         sp_proxy_begin(&p, &url, SP_PROXY_STREAM, &t4);
         snprintf(line, sizeof(line), "Basic %s\r\n\r\n", t[i].text);
         CHECK(memmem(p.out, p.out_len, line, strlen(line)));
