@@ -32,6 +32,7 @@ rule core/pieces spate/ core/base/
 rule core/picker spate/ core/base/
 rule core/choker spate/ core/base/
 rule core/proxy spate/ core/base/
+rule core/mse spate/ core/base/
 rule core/tracker spate/ core/base/ core/bencode/
 rule core/torrent spate/ core/
 rule core/session spate/ core/
