@@ -27,6 +27,7 @@ rule core/base spate/
 rule core/bencode spate/ core/base/
 rule core/metainfo spate/ core/base/ core/bencode/
 rule core/magnet spate/ core/base/ core/metainfo/
+rule core/dht spate/ core/base/
 rule core/wire spate/ core/base/ core/bencode/
 rule core/pieces spate/ core/base/
 rule core/picker spate/ core/base/

@@ -58,6 +58,8 @@ void sp_sha1_add(struct sp_sha1 *s, const void *bytes, size_t len)
     const uint8_t *p = bytes;
     size_t have = s->len % 64;
 
+    if (len == 0)
+        return; /* bytes may be NULL */
     s->len += len;
     if (have) {
         size_t n = len < 64 - have ? len : 64 - have;
