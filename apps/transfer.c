@@ -191,6 +191,7 @@ static int add(struct transfer *t, struct transfer_torrent *torrent, const char 
     const struct opts *opts = t->opts;
     struct sp_client_add args = {
         .metainfo = torrent->loaded.mi,
+        .keeps_metainfo = true, /* freed after the client */
         .dir = dir,
         .peers = opts->value[OPT_PEER].list,
         .peer_count = opts->value[OPT_PEER].count,
@@ -428,6 +429,14 @@ static void look_at_all(struct transfer *t)
         }
 }
 
+/* The client tries again, and may succeed: worth waiting for.  What cannot even
+ * begin is most likely a mistake that a person has to mend. */
+static bool passes(const struct transfer_torrent *torrent, enum sp_err err)
+{
+    bool has_begun = torrent->is_checked || torrent->checked_s > 0;
+    return err == SP_ENOSPC || err == SP_EIO || (has_begun && err != SP_ENOMEM);
+}
+
 static void on_error(struct transfer *t, struct transfer_torrent *torrent,
                      const struct sp_client_event *ev)
 {
@@ -438,10 +447,11 @@ static void on_error(struct transfer *t, struct transfer_torrent *torrent,
         on_missing(t, torrent);
         return;
     }
-    torrent->has_failed = ev->err != SP_ENOSPC;
-    say(&line,
-        ev->err == SP_ENOSPC ? "%s: %s; waiting until there is room (Ctrl-C stops)" : "%s: %s",
-        torrent->name.ptr, ev->text[0] ? ev->text : sp_err_text(ev->err));
+    torrent->has_failed = !passes(torrent, ev->err);
+    say(&line, "%s: %s%s", torrent->name.ptr, ev->text[0] ? ev->text : sp_err_text(ev->err),
+        torrent->has_failed    ? ""
+        : ev->err == SP_ENOSPC ? "; waiting until there is room (Ctrl-C stops)"
+                               : "; waiting until the disk does it (Ctrl-C stops)");
     report_error(t->report, torrent, "error", ev->text, line.ptr);
     str_done(&line);
 }

@@ -146,7 +146,8 @@ struct sp_candidate {
     sp_time_ns retry_at;
     uint8_t sources; /* enum sp_peer_source bits */
     uint8_t fails;   /* in a row */
-    bool connected, banned, seed;
+    bool connected, banned;
+    bool seed; /* wants nothing: a seed, or a partial one (BEP-0021) */
 };
 
 /* What an address took from us over connections that are gone (choke.c). */
@@ -269,6 +270,8 @@ void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t sour
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
 /* One has answered: more may, so the pace grows with those that do. */
 void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
+/* More is wanted than before: who had nothing to do with us may be of use now. */
+void sp_swarm_recall(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
 /* who: see sp_conn_who.  Ends the connections that have this blame key. */
 void sp_swarm_ban(struct sp_torrent *t, uint64_t key, const struct sp_addr *who, const char *why,

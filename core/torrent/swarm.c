@@ -244,6 +244,17 @@ void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now)
     dial(t, DIAL_NEXT, now);
 }
 
+void sp_swarm_recall(struct sp_torrent *t, sp_time_ns now)
+{
+    for (uint32_t i = 0; i < t->cand_count; i++) {
+        struct sp_candidate *a = &t->cands[i];
+        if (!a->seed || a->retry_at <= now)
+            continue;
+        a->retry_at = now;
+        a->fails = 0;
+    }
+}
+
 void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
 {
     struct sp_candidate *a =
@@ -251,7 +262,7 @@ void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
     if (!a)
         return;
     a->connected = false;
-    a->seed = sp_conn_is_seed(c);
+    a->seed = sp_conn_is_seed(c) || c->upload_only;
     /* Who was of use is soon worth another try.  A handshake alone is none: two
      * seeds would meet and part for ever. */
     bool stayed = c->state == CONN_OPEN && now - c->opened_at > USELESS_NS;

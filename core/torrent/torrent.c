@@ -299,6 +299,8 @@ static void want_peers(struct sp_torrent *t, sp_time_ns now)
 static void go(struct sp_torrent *t, sp_time_ns now)
 {
     bool left = !t->picker || sp_picker_counts(t->picker).wanted_left > 0;
+    if (left && t->state == SP_TORRENT_SEEDING)
+        sp_swarm_recall(t, now);
     set_state(t,
               !t->picker ? SP_TORRENT_METADATA
               : left     ? SP_TORRENT_DOWNLOADING

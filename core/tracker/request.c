@@ -289,8 +289,8 @@ static void resolve(struct sp_trackers *t, struct request *r)
     r->waits = true;
     list_add(&h->waiting, &r->node);
     sp_timers_set(&t->request_timers, &r->timer,
-                  t->now + (r->event == SP_EVENT_STOPPED ? t->cfg.stop_timeout_ns
-                                                         : RESOLVE_WAIT_S * SP_SECOND_NS));
+                  t->now + (r->event == SP_EVENT_STOPPED ? STOP_RESOLVE_S : RESOLVE_WAIT_S) *
+                               SP_SECOND_NS);
 }
 
 static void begin_resolved(struct sp_trackers *t, struct request *r)

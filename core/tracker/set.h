@@ -23,6 +23,7 @@ enum {
     RESOLVED_S = 1800,   /* how long addresses are used */
     UNRESOLVED_S = 30,   /* how long a failure is */
     RESOLVE_WAIT_S = 40,
+    STOP_RESOLVE_S = 2, /* of "stopped" */
     SCRAPE_MIN_S = 60,
     STOPPING_BOOST = 4, /* times per_host_max for "stopped" */
 };

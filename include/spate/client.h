@@ -45,7 +45,7 @@ struct sp_client_cfg {
                                (tracker on such an address implies it) */
     const char *user_agent; /* NULL: "Spate/VERSION" */
     const char *ca_file;    /* PEM bundle for https trackers; NULL: the system's */
-    uint64_t seed;          /* of all randomness, for tests; 0: from the system */
+    uint64_t seed;          /* of all randomness but the peer id, for tests; 0: from the system */
 };
 
 /* All defaults as told above. */
@@ -70,8 +70,10 @@ struct sp_tracker_arg {
 };
 
 struct sp_client_add {
-    const struct sp_metainfo *metainfo;    /* borrowed for the call, copied */
-    const char *dir;                       /* the data lies in, or goes to, dir/<name> */
+    const struct sp_metainfo *metainfo; /* borrowed for the call, copied; but see next */
+    bool keeps_metainfo; /* it stays until sp_client_free: used as it is, which saves parsing it
+                            again and the memory of a copy */
+    const char *dir;     /* the data lies in, or goes to, dir/<name> */
     const uint8_t *priorities;             /* per file: 0 not wanted, 1..7, 4 normal; NULL: all 4 */
     const struct sp_tracker_arg *trackers; /* besides the torrent's own */
     uint32_t tracker_count;

@@ -89,7 +89,7 @@ static enum sp_err make_pools(struct sp_client *c, struct sp_diag *diag)
 static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners *l,
                                   struct sp_diag *diag)
 {
-    uint64_t seed = c->cfg.seed;
+    uint64_t seed = c->cfg.seed, id_seed;
     struct sp_session_cfg sc = {
         .block_mem = sp_block_memory(),
         .client_name = "Spate " SP_VERSION,
@@ -106,12 +106,16 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
     };
     struct sp_http_cfg hc = {
         .user_agent = c->user_agent, .ca_file = c->cfg.ca_file, .interface = c->cfg.interface};
-    if (!seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+    if (getrandom(&id_seed, sizeof(id_seed), 0) != sizeof(id_seed) ||
+        (!seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed)))
         return sp_client_say(diag, SP_EIO, "no randomness: %s", strerror(errno));
     struct sp_rng rng = sp_rng_of(seed);
     sp_rng_bytes(&rng, sc.secret, sizeof(sc.secret));
     memcpy(&c->env.print_key, sc.secret, sizeof(c->env.print_key));
-    sp_peer_id_make(&rng, SP_VERSION_MAJOR, SP_VERSION_MINOR, SP_VERSION_PATCH, sc.peer_id);
+    /* Never from the user's seed: two clients that share one must not take
+     * each other for themselves. */
+    struct sp_rng id_rng = sp_rng_of(id_seed);
+    sp_peer_id_make(&id_rng, SP_VERSION_MAJOR, SP_VERSION_MINOR, SP_VERSION_PATCH, sc.peer_id);
 
     for (uint32_t i = 0; i < c->reactor_count; i++) {
         c->reactors[i] = calloc(1, sizeof(struct sp_reactor));

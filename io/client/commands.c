@@ -83,7 +83,7 @@ static void run_command(struct sp_reactor *r, struct sp_post *post)
         break;
     case CMD_PRIORITIES:
         if (h && c->file_count == h->mi->file_count)
-            sp_torrent_set_priorities(r->session, c->torrent, c->priorities, now);
+            sp_held_select(h, c->priorities);
         break;
     case CMD_TORRENT_LIMITS:
         sp_torrent_set_limits(r->session, c->torrent, c->down_Bps, c->up_Bps, now);
@@ -329,7 +329,12 @@ static enum sp_err init_bits(struct sp_held *h)
 static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
                              struct sp_diag *diag)
 {
-    enum sp_err err = sp_metainfo_parse(sp_mem_libc(), add->metainfo->raw, NULL, &h->mi, diag);
+    enum sp_err err = SP_OK;
+    h->mi_is_borrowed = add->keeps_metainfo;
+    if (add->keeps_metainfo)
+        h->mi = (struct sp_metainfo *)(uintptr_t)add->metainfo; /* only read */
+    else
+        err = sp_metainfo_parse(sp_mem_libc(), add->metainfo->raw, NULL, &h->mi, diag);
     if (err != SP_OK)
         return err;
     if (pthread_mutex_init(&h->lock, NULL) != 0)

@@ -140,7 +140,17 @@ static enum sp_err open_one(struct worker *w, struct sp_disk_job *job, struct wa
     if (len == 0)
         return make_empty(st, ix, fault);
     /* Selected while nobody was looking: what the parts file has of it moves. */
-    return st->parts.slot_count ? sp_disk_parts_leave(w, st, ix, fault) : SP_OK;
+    if (st->parts.slot_count == 0)
+        return SP_OK;
+    enum sp_err err = sp_disk_parts_leave(w, st, ix, fault);
+    s = look(k, file_path(st, ix)); /* as it is now: what has moved is there */
+    if (job->stats)
+        job->stats[ix] = s;
+    if (s.kind == SP_FILE_REGULAR) {
+        job->files_present++;
+        job->bytes_present += s.size < len ? s.size : len;
+    }
+    return err;
 }
 
 static enum sp_err sync_all(struct sp_storage *st, struct fault *fault);

@@ -175,6 +175,7 @@ static CURLcode get_start(struct sp_http *h, struct get *g)
         .ca_file = h->ca_file,
         .interface = h->interface,
         .timeout_ms = g->ask.timeout_ms,
+        .connect_ms = g->ask.connect_ms,
         .body_max = g->ask.body_max,
         .family = g->ask.family,
         .allow_local = g->ask.allow_local,

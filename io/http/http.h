@@ -34,6 +34,7 @@ struct sp_http_cfg {
 struct sp_http_get {
     const char *url;     /* copied */
     uint32_t timeout_ms; /* of the whole transfer, once it has its turn for a connection */
+    uint32_t connect_ms; /* of resolving and connecting, once a hop; 0: 15 s */
     size_t body_max;     /* bytes */
     uint8_t family;      /* 4, 6 or 0: either */
     bool allow_local;    /* the user named this address */

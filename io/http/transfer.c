@@ -185,14 +185,16 @@ bool sp_transfer_takes(const char *url)
             return code_;                                                                          \
     } while (0)
 
+static uint32_t connect_ms_of(const struct sp_transfer_cfg *cfg)
+{
+    uint32_t ms = cfg->connect_ms ? cfg->connect_ms : SP_TRANSFER_CONNECT_MAX_MS;
+    return cfg->timeout_ms != 0 && cfg->timeout_ms < ms ? cfg->timeout_ms : ms;
+}
+
 static CURLcode set_limits(struct sp_transfer *t, const struct sp_transfer_cfg *cfg)
 {
-    long connect_ms = SP_TRANSFER_CONNECT_MAX_MS;
-
-    if (cfg->timeout_ms != 0 && cfg->timeout_ms < SP_TRANSFER_CONNECT_MAX_MS)
-        connect_ms = (long)cfg->timeout_ms;
     SET(CURLOPT_TIMEOUT_MS, (long)cfg->timeout_ms);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)t->connect_ms);
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)cfg->body_max);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -262,6 +264,7 @@ enum sp_err sp_transfer_init(struct sp_transfer *t, const struct sp_transfer_cfg
         .max = cfg->body_max,
         .reach = cfg->allow_local ? SP_SCOPE_LOOPBACK : SP_SCOPE_GLOBAL,
         .timeout_ms = cfg->timeout_ms,
+        .connect_ms = connect_ms_of(cfg),
         .family = cfg->family,
     };
     if (!sp_transfer_takes(cfg->url))
@@ -344,8 +347,8 @@ static void say_timeout(const struct sp_transfer *t, char why[SP_TRANSFER_WHY_LE
     curl_easy_getinfo(t->easy, CURLINFO_STARTTRANSFER_TIME_T, &first_us);
     const char *what = connect_us == 0 ? "no connection" : first_us == 0 ? "no answer" : "not done";
     uint32_t ms = t->timeout_ms;
-    if (connect_us == 0 && (ms == 0 || ms > SP_TRANSFER_CONNECT_MAX_MS))
-        ms = SP_TRANSFER_CONNECT_MAX_MS;
+    if (connect_us == 0)
+        ms = t->connect_ms;
     snprintf(why, SP_TRANSFER_WHY_LEN, "%s within %u.%u s", what, ms / 1000, ms / 100 % 10);
 }
 

@@ -22,6 +22,7 @@ struct sp_transfer_cfg {
     const char *ca_file;    /* NULL: the system's */
     const char *interface;  /* device or local address; NULL: any */
     uint32_t timeout_ms;    /* of the whole; 0: none */
+    uint32_t connect_ms;    /* 0: SP_TRANSFER_CONNECT_MAX_MS */
     size_t body_max;        /* bytes after decompression */
     uint8_t family;         /* 4, 6 or 0: either */
     bool allow_local;       /* the address in url may be private or loopback */
@@ -33,7 +34,7 @@ struct sp_transfer {
     size_t len, cap, max; /* bytes */
     size_t head_len;      /* bytes of headers so far */
     enum sp_scope reach;  /* the most local scope it may go to: falls with each hop */
-    uint32_t timeout_ms;
+    uint32_t timeout_ms, connect_ms;
     uint8_t family;
     bool too_large, no_memory;
     char refused[SP_TRANSFER_WHY_LEN]; /* why an address was not connected to; "": none */

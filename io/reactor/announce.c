@@ -6,6 +6,7 @@
  * only we can reach).
  */
 #include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,7 +14,10 @@
 
 #include "io/reactor/reactor.h"
 
-enum { ADDRS_MAX = 16 };
+enum {
+    ADDRS_MAX = 16,
+    STOP_CONNECT_MS = 2000, /* who ends waits no longer for a name or a connection */
+};
 
 /* ---- HTTP: our request numbers to the transfer's ---- */
 
@@ -59,6 +63,7 @@ static void start_http(struct sp_reactor *r, const struct sp_tracker_action *a)
         .timeout_ms = a->u.http.timeout_at > now
                           ? (uint32_t)((a->u.http.timeout_at - now) / SP_MS_NS) + 1
                           : 1,
+        .connect_ms = a->u.http.stopping ? STOP_CONNECT_MS : 0,
         .body_max = SP_TRACKER_BODY_MAX,
         .family = a->u.http.family,
         .allow_local = a->u.http.named_by_user,
@@ -95,8 +100,7 @@ static void cancel(struct sp_reactor *r, uint32_t req)
 /* ---- names ---- */
 
 struct lookup {
-    uv_getaddrinfo_t uv;
-    struct sp_reactor *r;
+    struct sp_name_job job;
     uint32_t req;          /* of a tracker; 0: of a peer */
     sp_torrent_id torrent; /* of a peer */
     uint16_t port;
@@ -121,40 +125,31 @@ static uint32_t collect(const struct lookup *l, const struct addrinfo *list,
     return n;
 }
 
-static void on_lookup(uv_getaddrinfo_t *uv, int status, struct addrinfo *list)
+static void on_lookup(struct sp_reactor *r, struct sp_name_job *job)
 {
-    struct lookup *l = (struct lookup *)uv;
-    struct sp_reactor *r = l->r;
+    const struct lookup *l = SP_CONTAINER(job, struct lookup, job);
     struct sp_addr addrs[ADDRS_MAX];
     bool local = false;
-    uint32_t n = status == 0 ? collect(l, list, addrs, &local) : 0;
+    uint32_t n = collect(l, job->list, addrs, &local);
     sp_time_ns now = sp_reactor_now(r);
 
-    if (status == 0)
-        uv_freeaddrinfo(list);
-    r->lookups_out--;
-    if (!r->ending && l->req)
+    if (l->req)
         sp_trackers_resolved(sp_session_trackers(r->session), l->req, addrs, n,
                              local ? "its address is a local one" : NULL, now);
-    else if (!r->ending)
+    else
         sp_torrent_add_peers(r->session, l->torrent, addrs, n, SP_PEER_USER, now);
-    free(l);
 }
 
 static bool look_up(struct sp_reactor *r, struct lookup want, const char *host)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct lookup *l = malloc(sizeof(*l));
+    size_t len = strlen(host);
+    struct lookup *l = len < sizeof(l->job.host) ? malloc(sizeof(*l)) : NULL;
     if (!l)
         return false;
     *l = want;
-    l->r = r;
-    if (uv_getaddrinfo(&r->loop, &l->uv, on_lookup, host, NULL, &hints) != 0) {
-        free(l);
-        return false;
-    }
-    r->lookups_out++;
-    return true;
+    l->job.done = on_lookup;
+    memcpy(l->job.host, host, len + 1);
+    return sp_names_ask(r->names, &l->job);
 }
 
 void sp_resolve_peer(struct sp_reactor *r, sp_torrent_id id, const char *host_port)

@@ -121,6 +121,40 @@ static void disk(struct sp_task *t, struct sp_storage *st, enum sp_disk_op op)
     sp_disk_submit(t->r->env->disk, &t->u.disk);
 }
 
+static void submit(struct sp_task *t, struct sp_held *h)
+{
+    switch (t->job->kind) {
+    case SP_JOB_HASH:
+        hash(t);
+        break;
+    case SP_JOB_READ:
+        disk(t, h->storage, SP_DISK_READ);
+        break;
+    case SP_JOB_WRITE:
+        disk(t, h->storage, SP_DISK_WRITE);
+        break;
+    }
+}
+
+static void keep(struct sp_held *h, struct sp_task *t)
+{
+    struct sp_task **at = &h->walled;
+    while (*at)
+        at = &(*at)->next_free;
+    t->next_free = NULL;
+    *at = t;
+}
+
+void sp_jobs_release(struct sp_held *h)
+{
+    struct sp_task *next;
+    for (struct sp_task *t = h->walled; t; t = next) {
+        next = t->next_free;
+        submit(t, h);
+    }
+    h->walled = NULL;
+}
+
 void sp_jobs_run(struct sp_reactor *r, struct sp_job *job)
 {
     struct sp_held *h = sp_reactor_find(r, job->torrent);
@@ -130,7 +164,8 @@ void sp_jobs_run(struct sp_reactor *r, struct sp_job *job)
         sp_session_job_done(r->session, job, SP_ECANCELED, "the torrent is gone", now);
         return;
     }
-    if (job->kind == SP_JOB_READ &&
+    bool walled = job->kind != SP_JOB_HASH && sp_held_is_walled(h);
+    if (job->kind == SP_JOB_READ && !walled &&
         sp_disk_try_read(h->storage, job->off, job->iov, job->iov_count) == SP_OK) {
         sp_session_job_done(r->session, job, SP_OK, NULL, now);
         return;
@@ -142,17 +177,10 @@ void sp_jobs_run(struct sp_reactor *r, struct sp_job *job)
         sp_session_job_done(r->session, job, SP_ENOMEM, "out of memory", now);
         return;
     }
-    switch (job->kind) {
-    case SP_JOB_HASH:
-        hash(t);
-        break;
-    case SP_JOB_READ:
-        disk(t, h->storage, SP_DISK_READ);
-        break;
-    case SP_JOB_WRITE:
-        disk(t, h->storage, SP_DISK_WRITE);
-        break;
-    }
+    if (walled)
+        keep(h, t);
+    else
+        submit(t, h);
 }
 
 void sp_jobs_done(struct sp_reactor *r)

@@ -230,6 +230,8 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     own.mem = sp_mem_libc();
     enum sp_err err = sp_session_new(&own, sp_reactor_now(r), &r->session);
     if (err == SP_OK)
+        err = sp_names_new(r, &r->names);
+    if (err == SP_OK)
         err = sp_http_new(&r->loop, http, &r->http);
     if (err != SP_OK)
         return err;
@@ -263,6 +265,7 @@ static void run_end(struct sp_reactor *r, struct sp_post *post)
     r->stopping = r->ending = true;
     sp_sock_close_all(r);
     sp_announce_close(r);
+    sp_names_end(r->names);
     sp_http_free(r->http, on_http_freed, r);
     for (size_t i = 0; i < SP_COUNT(handles); i++)
         uv_close(handles[i], NULL);
@@ -291,6 +294,7 @@ void sp_reactor_close_storages(struct sp_reactor *r)
 
 void sp_reactor_free(struct sp_reactor *r)
 {
+    sp_names_free(r->names);
     sp_session_free(r->session);
     while (r->held.count)
         sp_held_free(SP_CONTAINER(r->held.ends.next, struct sp_held, link));

@@ -5,6 +5,7 @@
  *   jobs.c         the session's jobs: hash pool, disk pool, hot reads
  *   storage.c      a torrent's files: open, load, check, sync, save
  *   announce.c     the session's trackers: HTTP, names, datagrams
+ *   names.c        host names to addresses
  *   reactor.c      the thread, its mailbox, its turn
  *
  * Other threads reach a reactor only by posting to its mailbox; it reaches
@@ -27,6 +28,8 @@
 struct sp_reactor;
 struct sp_held;
 struct sp_task;
+struct sp_names;
+struct addrinfo;
 struct http_ref;
 
 /* What to do on a reactor's thread; owned by whoever run says. */
@@ -60,7 +63,8 @@ struct sp_held {
     struct sp_link link; /* r->held */
     struct sp_reactor *r;
     sp_torrent_id id;
-    struct sp_metainfo *mi; /* its own copy */
+    struct sp_metainfo *mi; /* its own copy, unless mi_is_borrowed */
+    bool mi_is_borrowed;
     char *dir;
     uint8_t *priorities; /* NULL: all normal */
     struct sp_tracker_url *trackers;
@@ -84,6 +88,9 @@ struct sp_held {
     bool told;           /* the session knows what is on the disk */
     bool save_failed;    /* and it was said */
     sp_time_ns retry_at, save_began_at, saved_at;
+    uint8_t *select;              /* priorities that the files do not follow yet; NULL: none */
+    bool *wanted;                 /* of the SELECT under way */
+    struct sp_task *walled;       /* jobs that came meanwhile, first to last */
     struct sp_disk_job close_job; /* at the very end, beside disk_job */
     struct sp_bits have;          /* found by load and check, until told to the session */
     struct sp_disk_stat *stats;
@@ -130,7 +137,7 @@ struct sp_reactor {
     struct sp_watch udp4, udp6; /* of trackers */
     bool has_udp4, has_udp6;
     struct http_ref *http_refs; /* announce.c */
-    uint32_t lookups_out;
+    struct sp_names *names;
     struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
     uint64_t down_Bps, up_Bps, memory_bytes; /* its share, client.c */
@@ -179,12 +186,18 @@ void sp_sock_tick(struct sp_reactor *r, sp_time_ns now);
 
 /* jobs.c */
 void sp_jobs_run(struct sp_reactor *r, struct sp_job *job);
+/* Those that sp_held_is_walled has kept waiting. */
+void sp_jobs_release(struct sp_held *h);
 void sp_jobs_done(struct sp_reactor *r);
 
 /* storage.c */
 void sp_held_add(struct sp_reactor *r, struct sp_held *h);
 void sp_held_remove(struct sp_held *h, bool delete_data);
 void sp_held_recheck(struct sp_held *h);
+/* priorities: one a file; copied. */
+void sp_held_select(struct sp_held *h, const uint8_t *priorities);
+/* Its files are being moved: no job may be submitted. */
+bool sp_held_is_walled(const struct sp_held *h);
 void sp_held_tick(struct sp_held *h, sp_time_ns now);
 void sp_held_stop(struct sp_held *h);
 bool sp_held_is_settled(const struct sp_held *h);
@@ -192,6 +205,22 @@ bool sp_held_is_settled(const struct sp_held *h);
 enum sp_err sp_held_stats(struct sp_held *h, sp_time_ns now, struct sp_torrent_stats *ret_stats);
 void sp_held_close(struct sp_held *h); /* the loop has ended */
 void sp_held_free(struct sp_held *h);
+
+/* names.c */
+struct sp_name_job {
+    struct sp_name_job *next;
+    char host[256];
+    struct addrinfo *list; /* the answer; NULL: none */
+    /* On the reactor; list and job are freed after it. */
+    void (*done)(struct sp_reactor *r, struct sp_name_job *job);
+};
+SP_MUST_USE enum sp_err sp_names_new(struct sp_reactor *r, struct sp_names **ret_names);
+/* TAKES job, which begins an allocation by malloc.  False: no thread could be had. */
+bool sp_names_ask(struct sp_names *n, struct sp_name_job *job);
+/* Nothing is told any more; what is being resolved is left to itself. */
+void sp_names_end(struct sp_names *n);
+/* Once nothing runs that is posted to the reactor.  Takes NULL. */
+void sp_names_free(struct sp_names *n);
 
 /* announce.c */
 void sp_announce_run(struct sp_reactor *r, const struct sp_tracker_action *a);

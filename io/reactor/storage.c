@@ -5,6 +5,7 @@
  *   OPENING   files are looked at
  *   CHECKING  pieces are hashed, where nothing trustworthy is claimed
  *   READY     the session runs it; now and then: SYNC, then SAVE
+ *   SELECTING  other files are wanted: what the parts file has of them moves
  *   FORGETTING  on removal: claims go first, then the files
  *   CLOSING   on removal, or at the end
  *
@@ -36,6 +37,7 @@ enum phase {
     READY,
     SYNCING,
     SAVING,
+    SELECTING,
     FORGETTING,
     CLOSING,
     CLOSED,
@@ -365,6 +367,45 @@ static void synced(struct sp_held *h)
     save_row(h);
 }
 
+/* ---- other files are wanted ---- */
+
+static void start_select(struct sp_held *h)
+{
+    uint32_t n = h->mi->file_count;
+    if (h->read_only) { /* nothing is moved: there is no parts file */
+        free(h->priorities);
+        h->priorities = h->select;
+        h->select = NULL;
+        return;
+    }
+    if (!h->wanted)
+        h->wanted = calloc(n, sizeof(*h->wanted));
+    if (!h->wanted) {
+        give_up(h, SP_ENOMEM, "out of memory");
+        return;
+    }
+    free(h->priorities);
+    h->priorities = h->select;
+    h->select = NULL;
+    for (uint32_t i = 0; i < n; i++)
+        h->wanted[i] = h->priorities[i] > 0;
+    disk_job(h, SP_DISK_SELECT)->wanted = h->wanted;
+    submit_disk(h, SELECTING);
+}
+
+static void selected(struct sp_held *h)
+{
+    h->phase = READY;
+    if (h->disk_job.err != SP_OK) {
+        give_up(h, h->disk_job.err, h->disk_job.why);
+        /* Once more, after all was looked at again; a newer wish goes before. */
+        h->recheck = true;
+        if (!h->select && (h->select = malloc(h->mi->file_count)))
+            memcpy(h->select, h->priorities, h->mi->file_count);
+    }
+    sp_jobs_release(h);
+}
+
 static void save_failed(struct sp_held *h)
 {
     char text[SP_CLIENT_TEXT_LEN];
@@ -455,6 +496,9 @@ static void advance(struct sp_reactor *r, struct sp_post *post)
     case SAVING:
         saved(h);
         break;
+    case SELECTING:
+        selected(h);
+        break;
     case FORGETTING:
         h->phase = READY;
         break;
@@ -500,6 +544,8 @@ static void next_step(struct sp_held *h)
         } else {
             look(h);
         }
+    } else if (h->select && h->phase == READY && h->told) {
+        start_select(h);
     } else if (h->recheck && h->phase == READY && !h->stopping) {
         if (sp_torrent_busy(h->r->session, h->id))
             return; /* an OPEN stands alone */
@@ -578,6 +624,22 @@ void sp_held_recheck(struct sp_held *h)
         next_step(h);
 }
 
+bool sp_held_is_walled(const struct sp_held *h)
+{
+    return h->phase == SELECTING;
+}
+
+void sp_held_select(struct sp_held *h, const uint8_t *priorities)
+{
+    uint32_t n = h->mi->file_count;
+    if (h->removing || (!h->select && !(h->select = malloc(n))))
+        return;
+    memcpy(h->select, priorities, n);
+    sp_torrent_set_priorities(h->r->session, h->id, priorities, sp_reactor_now(h->r));
+    if (!h->busy)
+        next_step(h);
+}
+
 /* The end is near: save what there is, then close. */
 void sp_held_stop(struct sp_held *h)
 {
@@ -594,7 +656,7 @@ void sp_held_stop(struct sp_held *h)
 bool sp_held_is_settled(const struct sp_held *h)
 {
     const struct sp_bits *have = sp_torrent_have(h->r->session, h->id);
-    if (h->busy)
+    if (h->busy || (h->select && h->told && !h->has_disk_error))
         return false;
     return h->read_only || h->has_disk_error || !h->r->env->store || !have || !h->told ||
            h->save_failed || have->set == h->saved_count;
@@ -642,7 +704,8 @@ void sp_held_free(struct sp_held *h)
         free(h->store_job.row.dir);
     }
     sp_storage_free(h->storage);
-    sp_metainfo_free(h->mi);
+    if (!h->mi_is_borrowed)
+        sp_metainfo_free(h->mi);
     for (uint32_t i = 0; i < h->tracker_count; i++)
         free((void *)(uintptr_t)h->trackers[i].url.ptr);
     for (uint32_t i = 0; i < h->peer_name_count; i++)
@@ -652,6 +715,8 @@ void sp_held_free(struct sp_held *h)
     free(h->peers);
     free(h->dir);
     free(h->priorities);
+    free(h->select);
+    free(h->wanted);
     free(h->have.bytes);
     free(h->saving.bytes);
     free(h->have_out.bytes);

@@ -2,7 +2,9 @@
  * over 127.0.0.1, are paused, stopped and freed at any moment, and restarted. */
 #include "spate/client.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,6 +47,23 @@ static uint64_t now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* The system's, but for one name that nobody answers for. */
+enum { SLOW_MS = 5000 };
+static _Atomic int slow_lookups;
+__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **res)
+{
+    typedef int fn(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (node && strcmp(node, "slow.test") == 0) {
+        slow_lookups++;
+        sleep_ms(SLOW_MS);
+        return EAI_AGAIN;
+    }
+    fn *real = (fn *)dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, res);
 }
 
 /* ---- data ---- */
@@ -150,11 +169,10 @@ static struct sp_client_cfg cfg_of(const char *state_dir)
 
 static struct sp_client *start(const struct sp_client_cfg *cfg)
 {
-    static uint64_t seed; /* as many identities as clients: one that meets itself hangs up */
     struct sp_client_cfg own = *cfg;
     struct sp_client *c = NULL;
     struct sp_diag diag = {0};
-    own.seed = ++seed;
+    own.seed = 1; /* all of them the same dice; identities differ all the same */
     if (sp_client_new(&own, &c, &diag) != SP_OK) {
         printf("# %s\n", diag.text);
         CHECK(false && "starts");
@@ -324,7 +342,92 @@ TEST(a_state_directory_has_one_client)
     sp_client_free(second);
 }
 
+/* A resolver's thread cannot be woken: neither stopping nor freeing waits for it. */
+TEST(a_name_server_that_hangs_holds_up_no_end)
+{
+    const struct sp_tracker_arg trackers[] = {{"udp://slow.test:7/announce", 0},
+                                              {"http://slow.test/announce", 1}};
+    const char *const peers[] = {"slow.test:9"};
+    struct sp_client_cfg cfg = cfg_of(NULL);
+    struct sp_client *c = start(&cfg);
+    add(c,
+        (struct sp_client_add){.dir = path_of("slow"),
+                               .trackers = trackers,
+                               .tracker_count = 2,
+                               .peers = peers,
+                               .peer_count = 1},
+        given(0), NULL);
+    for (int i = 0; slow_lookups < 3 && i < 300; i++)
+        sleep_ms(10);
+    CHECK(slow_lookups >= 3);
+    uint64_t began = now_ms();
+    stop(c);
+    CHECK(now_ms() - began < 3000);
+    sleep_ms(SLOW_MS + 500); /* the threads end, or a leak would be seen */
+}
+
 /* ---- transfers ---- */
+
+static uint64_t total_len(const struct given *g)
+{
+    return g->mi->total_length;
+}
+
+/* What shares pieces with a selected file is kept aside, and moves when it is
+ * selected in turn: nothing is lost, nothing is fetched twice. */
+TEST(files_selected_later_get_what_is_there)
+{
+    const uint8_t some[] = {4, 0, 4, 0, 0}, more[] = {4, 0, 4, 4, 4}, all[] = {4, 4, 4, 4, 4};
+    struct sp_client_cfg cfg = cfg_of(NULL), own = cfg_of(path_of("state-later"));
+    struct sp_client *seed = start(&cfg), *leech = start(&own);
+    const struct given *g = given(1);
+    add_seed(seed, g);
+    sp_torrent_id id =
+        add(leech, (struct sp_client_add){.dir = path_of("later"), .priorities = some}, g, seed);
+    CHECK(await(leech, SP_EV_COMPLETE, id));
+    CHECK(access(path_of("later/%s/b/c", g->name), F_OK) != 0);
+    CHECK(stats(leech, id).downloaded_bytes < total_len(g) / 2);
+    sp_client_set_priorities(leech, id, more, SP_COUNT(more));
+    CHECK(await(leech, SP_EV_COMPLETE, id));
+    stop(leech);
+    CHECK(same_file(path_of("seed/%s/f", g->name), path_of("later/%s/f", g->name)));
+
+    leech = start(&own); /* and when it is selected while no client runs */
+    id = add(leech, (struct sp_client_add){.dir = path_of("later"), .priorities = all}, g, seed);
+    CHECK(await(leech, SP_EV_COMPLETE, id));
+    struct sp_torrent_stats st = stats(leech, id);
+    CHECK_EQ(st.downloaded_bytes, total_len(g));
+    CHECK_EQ(st.wasted_bytes, 0);
+    stop(leech);
+    check_same("later", g);
+    stop(seed);
+}
+
+TEST(selection_changes_at_any_time)
+{
+    const uint8_t sets[][5] = {{0, 4, 0, 0, 0}, {4, 0, 4, 0, 0}, {0, 0, 0, 4, 4}, {4, 4, 0, 4, 0}};
+    const uint8_t all[] = {4, 4, 4, 4, 4};
+    struct sp_client_cfg cfg = cfg_of(NULL);
+    struct sp_client *seed = start(&cfg), *leech = start(&cfg);
+    const struct given *g = given(2);
+    add_seed(seed, g);
+    sp_torrent_id id =
+        add(leech,
+            (struct sp_client_add){
+                .dir = path_of("any"), .priorities = sets[0], .down_Bps = 1 << 20, .paused = false},
+            g, seed);
+    for (uint32_t i = 1; i < 40; i++) {
+        sp_client_set_priorities(leech, id, sets[i % SP_COUNT(sets)], 5);
+        sleep_ms(i % 5 * 8);
+    }
+    sp_client_set_priorities(leech, id, all, 5);
+    CHECK(await_bytes(leech, id, total_len(g)));
+    struct sp_torrent_stats st = stats(leech, id);
+    CHECK_EQ(st.piece_have, st.piece_count);
+    stop(leech);
+    check_same("any", g);
+    stop(seed);
+}
 
 TEST(torrents_move_between_two_clients)
 {
