@@ -349,7 +349,7 @@ def errors_of_the_disk_are_waited_for():
     assert "data: goes on" in r.out
     for error in "eio", "eacces":
         r = get("--quiet", fake="ms=400,check_ms=20,error_at=50,error_ms=400,error=" + error)
-        expect(r, 0, "spate get: data: write film.mkv: input/output error; waiting until the disk does it", "")
+        expect(r, 0, "spate get: data: write film.mkv: input/output error; waiting until the disk does it (Ctrl-C stops)", "")
 
 
 @test
