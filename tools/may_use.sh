@@ -29,6 +29,7 @@ rule core/metainfo spate/ core/base/ core/bencode/
 rule core/magnet spate/ core/base/ core/metainfo/
 rule core/dht spate/ core/base/
 rule core/wire spate/ core/base/ core/bencode/
+rule core/portmap spate/ core/base/
 rule core/pieces spate/ core/base/
 rule core/picker spate/ core/base/
 rule core/choker spate/ core/base/
@@ -40,7 +41,7 @@ rule core/session spate/ core/
 rule sim spate/ core/
 # io takes from the core its base, its session, and the small pure helpers it
 # needs at the edge: peer ids and what a handshake begins with.
-rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/proxy/
+rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/portmap/ core/proxy/
 rule apps spate/ sim/
 rule examples spate/
 echo "1..$n"
