@@ -121,6 +121,7 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     cfg.down_Bps = opts->value[OPT_DOWN].number;
     cfg.up_Bps = opts->value[OPT_UP].number;
     cfg.interface = opts->value[OPT_INTERFACE].text;
+    cfg.no_pex = opts_has(opts, OPT_NO_PEX);
     *ret_cfg = cfg;
     return true;
 }

@@ -34,6 +34,12 @@ static void plan_wake(struct sim_node *n)
 
 /* ---- the tracker ---- */
 
+/* Where peers have to tell of each other, everybody is told of one alone. */
+static bool is_told(const struct sim_node *n, uint32_t host)
+{
+    return !n->sim->plan->by_pex || host + 1 == n->host || (n->host == 0 && host == 0);
+}
+
 static void http_body(struct sim_node *n, struct sp_out *o)
 {
     struct sim *sim = n->sim;
@@ -42,7 +48,7 @@ static void http_body(struct sim_node *n, struct sp_out *o)
 
     for (uint32_t host = 0; host < sim_host_count(sim); host++) {
         struct sp_addr addr = sim_addr(host);
-        if (!sim_trouble(sim, 300))
+        if (is_told(n, host) && !sim_trouble(sim, 300))
             len += sp_addr_compact(&addr, peers + len);
     }
     sp_out_str(o, "d8:intervali90e5:peers");
@@ -381,6 +387,8 @@ static void tell_peers(struct sim_node *n)
     uint32_t count = 0;
 
     for (uint32_t host = 0; host < sim_host_count(sim); host++) {
+        if (!is_told(n, host))
+            continue;
         if (host != n->host || sim_chance(sim, 100)) /* now and then our own address */
             addrs[count++] = sim_addr(host);
     }

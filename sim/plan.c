@@ -104,6 +104,7 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
     for (uint32_t i = 0; i < plan->peer_count; i++)
         draw_peer(r, &plan->peers[i], allowed);
     plan->by_tracker = maybe(r, 50);
+    plan->by_pex = maybe(r, 25);
     plan->cut_max = (uint32_t)PICK(r, 300, 1460, 20000, 100000, 400000);
     plan->in_flight = (uint32_t)PICK(r, 4 << 10, 64 << 10, 1 << 20);
     plan->jitter_percent = (uint32_t)PICK(r, 0, 10, 100);

@@ -82,6 +82,7 @@ struct sim_plan {
     uint64_t total_len;
     uint32_t file_count;
     bool by_tracker;         /* peers come from a tracker; else named by the user */
+    bool by_pex;             /* of all of them only the first node, and each its neighbour */
     uint32_t cut_max;        /* longest run of bytes that arrives at once */
     uint32_t in_flight;      /* bytes a link holds before the sender has to wait */
     uint32_t jitter_percent; /* of the latency */
@@ -121,6 +122,7 @@ struct sim_result {
     uint64_t size;               /* bytes of the torrent */
     uint64_t downloaded, wasted; /* by all nodes, payload */
     uint32_t leeches;            /* nodes that had to download */
+    uint32_t pairs;              /* of nodes that had a connection, however short */
     uint32_t bans, crashes, links, failed_jobs, failed_allocs, lies;
     uint64_t memory_peak; /* of one node */
 };

@@ -198,6 +198,20 @@ static void run(struct sim *sim)
     }
 }
 
+static uint32_t count_pairs(const struct sim *sim)
+{
+    uint32_t met[SIM_NODES_MAX] = {0}, pairs = 0; /* by lower number: bits of the higher */
+
+    for (const struct sim_link *l = sim->links; l; l = l->next) {
+        uint32_t a = l->side[0].host, b = l->side[1].host;
+        if (a != b && a < sim->plan->node_count && b < sim->plan->node_count)
+            met[a < b ? a : b] |= 1u << (a < b ? b : a);
+    }
+    for (uint32_t i = 0; i < sim->plan->node_count; i++)
+        pairs += (uint32_t)__builtin_popcount(met[i]);
+    return pairs;
+}
+
 static void free_all(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->plan->node_count; i++)
@@ -230,6 +244,7 @@ enum sp_err sim_run(const struct sim_plan *plan, const struct sp_mem *mem,
         run(sim);
         ret_result->end_at = sim->now;
         ret_result->links = sim->link_count;
+        ret_result->pairs = count_pairs(sim);
     }
     free_all(sim);
     sp_mem_free(mem, sim);

@@ -49,6 +49,7 @@ struct sp_session_cfg {
     uint32_t conn_max, torrent_conn_max, half_open_max;
     uint32_t upload_slots_max; /* 0: by capacity */
     bool allow_local_peers;    /* peers from trackers may be private or loopback */
+    bool no_pex;               /* no peer exchange (BEP-0011) */
     bool want_prints;          /* unused unless a piece failed; for tests: always */
 };
 
@@ -113,11 +114,6 @@ void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_
 /* Another block budget; a lower one takes effect as blocks come back. */
 void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now);
 
-enum sp_peer_source {
-    SP_PEER_USER = 1, /* named by the user: any address */
-    SP_PEER_TRACKER = 2,
-    SP_PEER_INCOMING = 4,
-};
 /* Addresses to dial sometime; those that the rules forbid are left out. */
 void sp_torrent_add_peers(struct sp_session *s, sp_torrent_id id, const struct sp_addr *addrs,
                           uint32_t count, enum sp_peer_source source, sp_time_ns now);

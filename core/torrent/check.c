@@ -186,5 +186,7 @@ const char *sp_torrent_broken(const struct sp_torrent *t, struct sp_census *cens
         why = check_works(t);
     if (!why)
         why = check_cands(t);
+    if (!why)
+        why = sp_pex_broken(t);
     return why;
 }

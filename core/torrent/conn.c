@@ -163,6 +163,8 @@ static void detach(struct sp_conn *c, sp_time_ns now)
     sp_told_drop(c);
     if (c->state == CONN_DIALING)
         h->half_open_count--;
+    sp_hearsay_dialed(c);
+    sp_pex_leave(c, now);
     remember_gone(c);
     sp_choke_gone(c);
     sp_swarm_gone(t, c, now);
@@ -222,6 +224,7 @@ void sp_conn_opened(struct sp_conn *c, sp_time_ns now)
         return;
     c->state = CONN_HANDSHAKE;
     c->h->half_open_count--;
+    sp_hearsay_dialed(c);
     c->opened_at = c->last_recv_at = c->last_send_at = now;
     sp_conn_wants_send(c);
     sp_swarm_dial_next(c->t, now);
@@ -275,6 +278,7 @@ void sp_conn_tick(struct sp_conn *c, sp_time_ns now)
         return;
     }
     sp_ask_tick(c, now);
+    sp_pex_tick(c, now);
     trim(c, now);
     if (c->wants.count)
         sp_conn_wants_send(c); /* memory may have been short */

@@ -17,6 +17,8 @@ static void say_ext_handshake(struct sp_conn *c)
     };
     sp_ext_offer(&hs, SP_EXT_LT_DONTHAVE);
     sp_ext_offer(&hs, SP_EXT_UPLOAD_ONLY);
+    if (sp_pex_is_on(c->t))
+        sp_ext_offer(&hs, SP_EXT_UT_PEX);
     size_t n = strlen(c->h->cfg->client_name);
     memcpy(hs.v, c->h->cfg->client_name, n < sizeof(hs.v) ? n : sizeof(hs.v) - 1);
     sp_conn_said(c, sp_wire_put_ext_handshake(&c->out, &hs));
@@ -85,6 +87,7 @@ static bool end_twin(struct sp_conn *c, sp_time_ns now)
         keep->listen = end->listen;
         end->listen.family = SP_FAMILY_NONE;
     }
+    end->parted = end->addr.family != keep->addr.family; /* and reachable by both */
     sp_conn_end(end, "is connected already", now);
     return end != c;
 }
@@ -92,8 +95,10 @@ static bool end_twin(struct sp_conn *c, sp_time_ns now)
 static void got_handshake(struct sp_conn *c, const struct sp_handshake *hs, sp_time_ns now)
 {
     memcpy(c->peer_id, hs->peer_id, SP_PEER_ID_LEN);
+    struct sp_candidate *cand = c->incoming ? NULL : sp_swarm_find(c->t, &c->addr);
+    if (cand)
+        sp_hearsay_settle(c->t, cand); /* it is a peer indeed */
     if (memcmp(hs->peer_id, c->h->cfg->peer_id, SP_PEER_ID_LEN) == 0) {
-        struct sp_candidate *cand = c->incoming ? NULL : sp_swarm_find(c->t, &c->addr);
         if (cand)
             cand->banned = true; /* our own address */
         sp_conn_end(c, "is ourselves", now);
@@ -132,8 +137,10 @@ void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now)
 void sp_conn_end_if_useless(struct sp_conn *c, sp_time_ns now)
 {
     bool peer_done = sp_conn_is_seed(c) || c->upload_only;
-    if (c->state == CONN_OPEN && peer_done && c->t->state == SP_TORRENT_SEEDING)
-        sp_conn_end(c, "is a seed, as we are", now);
+    if (c->state != CONN_OPEN || !peer_done || c->t->state != SP_TORRENT_SEEDING)
+        return;
+    c->parted = true;
+    sp_conn_end(c, "is a seed, as we are", now);
 }
 
 static void uncount(struct sp_conn *c)
@@ -305,6 +312,8 @@ static void got_extended(struct sp_conn *c, const struct sp_wire_event *ev, sp_t
     if (ev->id == SP_EXT_UPLOAD_ONLY && ev->payload.len >= 1) {
         c->upload_only = ev->payload.ptr[0] != 0;
         sp_conn_end_if_useless(c, now);
+    } else if (ev->id == SP_EXT_UT_PEX) {
+        sp_hearsay_got(c, ev->payload, now);
     }
 }
 

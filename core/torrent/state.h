@@ -9,6 +9,7 @@
  *   store.c     a piece is whole: hash, write, have; blame when it is bad
  *   serve.c     requests of peers: read, send
  *   choke.c     whom to serve
+ *   pex.c, hearsay.c   peers that peers tell of (pex.h)
  */
 #ifndef SP_TORRENT_STATE_H
 #define SP_TORRENT_STATE_H
@@ -17,6 +18,7 @@
 #include "core/picker/blame.h"
 #include "core/picker/picker.h"
 #include "core/torrent/hub.h"
+#include "core/torrent/pex.h"
 #include "core/wire/wire.h"
 
 enum {
@@ -138,6 +140,11 @@ struct sp_conn {
     sp_time_ns opened_at, last_recv_at, last_send_at, unchoked_at, choked_at, optimistic_at;
     char client[64];
     uint8_t peer_id[SP_PEER_ID_LEN];
+
+    struct sp_pex_talk *pex; /* NULL: nothing was exchanged */
+    uint16_t pex_seat;       /* its seat + 1; 0: none */
+    uint16_t teller;         /* while it is dialled: whose word it rests on (hearsay.c); 0 */
+    bool parted;             /* it ends for no fault of its own */
 };
 
 /* Room for an address that may be dialled. */
@@ -147,7 +154,10 @@ struct sp_candidate {
     uint8_t sources; /* enum sp_peer_source bits */
     uint8_t fails;   /* in a row */
     bool connected, banned;
-    bool seed; /* wants nothing: a seed, or a partial one (BEP-0021) */
+    bool seed;         /* wants nothing: a seed, or a partial one (BEP-0021) */
+    uint8_t pex_flags; /* enum sp_pex_flag, as last told */
+    uint16_t teller;   /* whose word alone it rests on, + 1; 0: nobody's (hearsay.c) */
+    uint32_t relay;    /* the peer that told us last and can introduce us (BEP-0055) */
 };
 
 /* What an address took from us over connections that are gone (choke.c). */
@@ -223,7 +233,9 @@ struct sp_torrent {
     struct sp_candidate *cands; /* swarm.c */
     uint32_t cand_count, cand_cap;
     struct sp_map cand_map;
-    struct sp_addr bans[BANS_MAX]; /* a ring; port 0: it came to us */
+    uint32_t known_by[SP_PEER_SOURCES]; /* candidates, by bit of their sources */
+    struct sp_pex *pex;                 /* NULL: off, or nobody was there yet */
+    struct sp_addr bans[BANS_MAX];      /* a ring; port 0: it came to us */
     uint32_t ban_count, ban_at;
     sp_time_ns next_dial_at;
 
@@ -273,6 +285,12 @@ void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
 /* More is wanted than before: who had nothing to do with us may be of use now. */
 void sp_swarm_recall(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
+/* Puts it in, whatever its address is; NULL: banned, or there is no room. */
+struct sp_candidate *sp_swarm_enter(struct sp_torrent *t, const struct sp_addr *addr,
+                                    uint8_t source);
+void sp_swarm_source(struct sp_torrent *t, struct sp_candidate *a, uint8_t source);
+/* Not connected. */
+void sp_swarm_forget(struct sp_torrent *t, struct sp_candidate *a);
 /* who: see sp_conn_who.  Ends the connections that have this blame key. */
 void sp_swarm_ban(struct sp_torrent *t, uint64_t key, const struct sp_addr *who, const char *why,
                   sp_time_ns now);

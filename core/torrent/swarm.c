@@ -35,7 +35,9 @@ static bool may_dial(const struct sp_torrent *t, const struct sp_addr *addr, uin
         return true;
     case SP_SCOPE_PRIVATE:
     case SP_SCOPE_LOOPBACK:
-        return source == SP_PEER_USER || t->local_peers || t->h->cfg->allow_local_peers;
+        /* Who came to us from there, or was heard there, is near indeed. */
+        return (source & (SP_PEER_USER | SP_PEER_INCOMING | SP_PEER_LSD)) || t->local_peers ||
+               t->h->cfg->allow_local_peers;
     case SP_SCOPE_LINK:
         return source == SP_PEER_USER;
     case SP_SCOPE_NONE:
@@ -59,9 +61,19 @@ static uint32_t worst(const struct sp_torrent *t)
     return best;
 }
 
+static void count_sources(struct sp_torrent *t, uint8_t sources, int by)
+{
+    for (uint32_t bit = 0; bit < SP_PEER_SOURCES; bit++) {
+        if (sources & 1u << bit)
+            t->known_by[bit] += (uint32_t)by;
+    }
+}
+
 static void forget(struct sp_torrent *t, uint32_t ix)
 {
     uint32_t last = t->cand_count - 1;
+    count_sources(t, t->cands[ix].sources, -1);
+    sp_hearsay_settle(t, &t->cands[ix]);
     sp_map_del(&t->cand_map, sp_addr_hash(&t->h->key, &t->cands[ix].addr), ix);
     if (ix != last) {
         uint64_t hash = sp_addr_hash(&t->h->key, &t->cands[last].addr);
@@ -107,14 +119,37 @@ static struct sp_candidate *add(struct sp_torrent *t, const struct sp_addr *addr
     return a;
 }
 
+void sp_swarm_forget(struct sp_torrent *t, struct sp_candidate *a)
+{
+    assert(!a->connected);
+    forget(t, (uint32_t)(a - t->cands));
+}
+
+struct sp_candidate *sp_swarm_enter(struct sp_torrent *t, const struct sp_addr *addr,
+                                    uint8_t source)
+{
+    struct sp_candidate *a = sp_swarm_is_banned(t, addr, false) ? NULL : add(t, addr);
+    if (a)
+        sp_swarm_source(t, a, source);
+    return a;
+}
+
+void sp_swarm_source(struct sp_torrent *t, struct sp_candidate *a, uint8_t source)
+{
+    count_sources(t, source & (uint8_t)~a->sources, 1);
+    a->sources |= source;
+    if (source != SP_PEER_PEX)
+        sp_hearsay_settle(t, a);
+}
+
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now)
 {
     struct sp_candidate *a = sp_swarm_find(t, addr);
-    if (!a && may_dial(t, addr, source) && !sp_swarm_is_banned(t, addr, false))
-        a = add(t, addr);
+    if (!a && may_dial(t, addr, source))
+        a = sp_swarm_enter(t, addr, source);
     if (!a)
         return;
-    a->sources |= source;
+    sp_swarm_source(t, a, source);
     if (source == SP_PEER_USER)
         a->retry_at = now;
     /* A tracker has heard of it lately: that counts more than our failures. */
@@ -204,7 +239,8 @@ static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
 
     for (uint32_t i = 0; i < t->cand_count; i++) {
         struct sp_candidate *a = &t->cands[i];
-        if (a->connected || a->banned || a->retry_at > now || (seeding && a->seed))
+        if (a->connected || a->banned || a->retry_at > now || (seeding && a->seed) ||
+            !sp_hearsay_may_dial(t, a))
             continue;
         if (!best || is_better(t, a, best))
             best = a;
@@ -230,6 +266,7 @@ static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
             return;
         c->named_by_user = a->sources & SP_PEER_USER;
         a->connected = true;
+        sp_hearsay_dialing(c, a);
         sp_list_add(&h->dialing, &c->effect_link);
     }
 }

@@ -242,6 +242,7 @@ void sp_torrent_free(struct sp_torrent *t)
     sp_timers_clear(&h->timers, &t->timer);
     sp_blame_done(&t->blame);
     sp_picker_free(t->picker);
+    sp_pex_done(t);
     sp_map_done(&t->cand_map);
     sp_mem_free(h->mem, t->cands);
     sp_mem_free(h->mem, t->gone);
@@ -517,6 +518,7 @@ void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torre
     if (t->picker)
         fill_sizes(t, ret);
     memcpy(ret->error, t->error, sizeof(ret->error));
+    memcpy(ret->known_by, t->known_by, sizeof(ret->known_by));
     for (uint32_t i = 0; i < t->conn_top; i++) {
         const struct sp_conn *c = t->conns[i];
         if (!c || c->state != CONN_OPEN)
@@ -559,6 +561,8 @@ uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_p
             .snubbed = c->snubbed,
             .optimistic = c->optimistic,
         };
+        const struct sp_candidate *a = sp_swarm_find(t, &c->listen);
+        ret[n].sources = (uint8_t)((a ? a->sources : 0) | (c->incoming ? SP_PEER_INCOMING : 0));
         sp_addr_text(&c->addr, ret[n].address);
         memcpy(ret[n].client, c->client, sizeof(ret[n].client));
         n++;

@@ -43,6 +43,7 @@ struct sp_client_cfg {
     const char *interface;             /* device name or local address to bind to; NULL: any */
     bool allow_local_peers; /* peers a tracker names may be on private and loopback addresses
                                (tracker on such an address implies it) */
+    bool no_pex;            /* no peer exchange; never with private torrents */
     const char *user_agent; /* NULL: "Spate/VERSION" */
     const char *ca_file;    /* PEM bundle for https trackers; NULL: the system's */
     uint64_t seed;          /* of all randomness but the peer id, for tests; 0: from the system */
@@ -144,6 +145,17 @@ SP_API int sp_client_fd(const struct sp_client *client);
 
 /* --- snapshots ------------------------------------------------------------ */
 
+/* Who told of a peer's address; bits, there may be several. */
+enum sp_peer_source {
+    SP_PEER_USER = 1, /* named by the user: any address */
+    SP_PEER_TRACKER = 2,
+    SP_PEER_INCOMING = 4, /* itself: it connected to us */
+    SP_PEER_PEX = 8,      /* another peer (BEP-0011) */
+    SP_PEER_LSD = 16,     /* itself, on the local network (BEP-0014) */
+    SP_PEER_DHT = 32,
+};
+enum { SP_PEER_SOURCES = 6 };
+
 enum sp_torrent_state {
     SP_TORRENT_CHECKING, /* files are opened, or hashed */
     SP_TORRENT_DOWNLOADING,
@@ -174,6 +186,7 @@ struct sp_torrent_stats {
     uint32_t peers;                           /* connected */
     uint32_t seeds;                           /* of them, with everything */
     uint32_t peers_known;                     /* addresses in the list */
+    uint32_t known_by[SP_PEER_SOURCES];       /* of them, by bit of enum sp_peer_source */
     uint32_t unchoked;                        /* we serve */
     uint32_t unchoking;                       /* serve us */
     uint32_t tracker_seeds, tracker_leechers; /* as the last tracker said */
@@ -200,6 +213,7 @@ struct sp_peer_info {
     uint64_t down_Bps, up_Bps, downloaded_bytes, uploaded_bytes;
     uint32_t asked; /* blocks we wait for */
     bool incoming, choking_us, choked, interested_us, interested, snubbed, optimistic;
+    uint8_t sources; /* enum sp_peer_source, or-ed */
 };
 
 /* What waits at index from on; up to cap entries.  The first call for a

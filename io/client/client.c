@@ -103,6 +103,7 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         .half_open_max = c->cfg.half_open_max,
         .upload_slots_max = c->cfg.upload_slots_max,
         .allow_local_peers = c->cfg.allow_local_peers,
+        .no_pex = c->cfg.no_pex,
     };
     struct sp_http_cfg hc = {
         .user_agent = c->user_agent, .ca_file = c->cfg.ca_file, .interface = c->cfg.interface};

@@ -44,11 +44,12 @@ static void print_plan(const struct sim_plan *plan)
     char text[256];
 
     printf("seed %" PRIu64 ": %" PRIu64
-           " bytes in pieces of %u, %u files, %s; cut %u, in flight %u,"
+           " bytes in pieces of %u, %u files, %s%s; cut %u, in flight %u,"
            " heals at %" PRIu64 " s%s\n",
            plan->seed, plan->total_len, plan->piece_len, plan->file_count,
-           plan->by_tracker ? "tracker" : "peers by name", plan->cut_max, plan->in_flight,
-           plan->heal_at / SP_SECOND_NS, plan->frees_early ? ", frees early" : "");
+           plan->by_tracker ? "tracker" : "peers by name", plan->by_pex ? ", then by PEX" : "",
+           plan->cut_max, plan->in_flight, plan->heal_at / SP_SECOND_NS,
+           plan->frees_early ? ", frees early" : "");
     printf("  trouble: dial fails %u hangs %u, resets %u, stalls %u, disk full %u fails %u slow %u,"
            " crashes %u, commands %u, alloc fails %u\n",
            plan->dial_fails, plan->dial_hangs, plan->resets, plan->stalls, plan->disk_full,
@@ -159,6 +160,42 @@ static uint32_t run_file(const char *path, struct how how)
     return failures;
 }
 
+/* A line of nodes, each told of the one before it alone, becomes a mesh. */
+static bool run_line(void)
+{
+    static struct sim_plan plan;
+    struct heap heap = {0};
+    struct sp_mem mem = {.alloc = heap_alloc, .free = heap_free, .ctx = &heap};
+    struct sim_watch watch = {0};
+    struct sim_result ret;
+
+    plan = (struct sim_plan){.seed = 11,
+                             .node_count = 16,
+                             .piece_len = 64 << 10,
+                             .total_len = 4 << 20,
+                             .file_count = 1,
+                             .by_pex = true,
+                             .cut_max = 1460,
+                             .in_flight = 64 << 10,
+                             .heal_at = 400 * SP_SECOND_NS,
+                             .patience_ns = 1000 * SP_SECOND_NS,
+                             .check_every = 16};
+    for (uint32_t i = 0; i < plan.node_count; i++)
+        plan.nodes[i] = (struct sim_node_plan){.seed = i == 0,
+                                               .memory_bytes = 4 << 20,
+                                               .up_Bps = 8 << 10,
+                                               .link_Bps = 5 << 20,
+                                               .latency_ns = 20 * SP_MS_NS,
+                                               .disk_ns = 100000,
+                                               .conn_max = 60};
+    if (sim_run(&plan, &mem, &watch, &ret) != SP_OK || ret.broken[0])
+        printf("# %s\n", ret.broken);
+    uint32_t all = plan.node_count * (plan.node_count - 1) / 2;
+    printf("# a line of %u: %u of %u pairs met, %.0f s\n", plan.node_count, ret.pairs, all,
+           (double)ret.end_at / 1e9);
+    return ret.pairs == all && !ret.broken[0] && heap.live == 0;
+}
+
 int main(int argc, char **argv)
 {
     struct how how = {.quiet = true};
@@ -178,6 +215,8 @@ int main(int argc, char **argv)
     uint32_t old = argc > 1 ? run_file(argv[1], how) : 0;
     printf("%s 1 - seeds that failed once\n", old ? "not ok" : "ok");
     uint32_t fresh = run_range(1, FRESH, how);
-    printf("%s 2 - seeds 1 to %d\n1..2\n", fresh ? "not ok" : "ok", FRESH);
-    return old || fresh;
+    printf("%s 2 - seeds 1 to %d\n", fresh ? "not ok" : "ok", FRESH);
+    bool meets = run_line();
+    printf("%s 3 - peers find each other through peers\n1..3\n", meets ? "ok" : "not ok");
+    return old || fresh || !meets;
 }

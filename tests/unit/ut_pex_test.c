@@ -100,7 +100,7 @@ TEST(reads_or_refuses)
 /* d5:added<6n>:... with contacts of 11.<hi>.<lo>.1:1025 */
 static size_t many(char *text, uint32_t count)
 {
-    size_t len = (size_t)sprintf(text, "d5:added%u:", count * 6);
+    size_t len = (size_t)snprintf(text, 32, "d5:added%u:", count * 6);
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t c[6] = {11, (uint8_t)(i >> 8), (uint8_t)i, 1, 4, 1};
         memcpy(text + len, c, 6);
