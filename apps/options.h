@@ -49,6 +49,7 @@ enum opt_id {
     OPT_SEED,
     OPT_SEED_RATIO,
     OPT_SEED_TIME,
+    OPT_SUPER_SEED,
     OPT_PEER,
     OPT_TRACKER,
     OPT_LISTEN,

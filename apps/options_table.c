@@ -66,6 +66,11 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
                        .cmds = TRANSFER,
                        .value = "TIME",
                        .help = "serve for this long: 90 (seconds), 30m, 2h, 7d"},
+    [OPT_SUPER_SEED] = {.name = "super-seed",
+                        .group = GROUP_NETWORK,
+                        .cmds = CMD(SEED),
+                        .help = "for the first seed of a torrent: send each piece once, as far as\n"
+                                "peers pass it on; ends by itself"},
     [OPT_PEER] = {.name = "peer",
                   .kind = OPT_HOST_PORT,
                   .group = GROUP_NETWORK,

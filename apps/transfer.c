@@ -197,6 +197,7 @@ static int add(struct transfer *t, struct transfer_torrent *torrent, const char 
         .peers = opts->value[OPT_PEER].list,
         .peer_count = opts->value[OPT_PEER].count,
         .read_only = t->role == TRANSFER_SEED,
+        .super_seed = opts_has(opts, OPT_SUPER_SEED),
         .sequential = opts_has(opts, OPT_SEQUENTIAL),
         .full_allocation = opts_has(opts, OPT_PREALLOC),
         .force_check = opts_has(opts, OPT_CHECK),

@@ -126,12 +126,34 @@ static void on_reset(struct sim *sim, void *ctx, uint64_t arg)
         sim_link_reset(ctx);
 }
 
+static bool is_apart(const struct sim *sim, uint32_t a, uint32_t b)
+{
+    const struct sim_plan *p = sim->plan;
+    return p->split_host && sim->now >= p->split_at && sim->now < p->rejoin_at &&
+           (a < p->split_host) != (b < p->split_host);
+}
+
+void sim_links_split(struct sim *sim)
+{
+    for (struct sim_link *l = sim->links; l; l = l->next) {
+        if (is_apart(sim, l->side[0].host, l->side[1].host))
+            sim_link_hold(l, sim->plan->rejoin_at);
+    }
+}
+
+static bool is_lost(const struct sim *sim, const struct sim_link *l)
+{
+    uint32_t to = l->side[1].host;
+    return is_apart(sim, l->side[0].host, to) ||
+           (to < sim->plan->node_count && sim->plan->nodes[to].nat);
+}
+
 static void on_syn(struct sim *sim, void *ctx, uint64_t arg)
 {
     struct sim_link *l = ctx;
     uint32_t host = l->side[1].host;
     (void)arg;
-    if (!l->side[0].open)
+    if (!l->side[0].open || is_lost(sim, l))
         return;
     if (host == SIM_HOSTS_MAX || sim_trouble(sim, sim->plan->dial_fails) ||
         (sim_is_node(sim, host) && !sim->nodes[host].session)) {

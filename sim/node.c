@@ -180,6 +180,7 @@ void sim_node_pump(struct sim_node *n)
         }
     }
     sim_verify_had(n);
+    sim_verify_complete(n);
     if (n->sim->result->steps % n->sim->plan->check_every == 0)
         sim_verify(n);
     plan_wake(n);
@@ -413,6 +414,7 @@ void sim_node_start(struct sim_node *n)
     struct sp_tracker_url url = {.url = SP_LIT("http://tracker.example/announce")};
     struct sp_session_add add = {.metainfo = sim->mi,
                                  .sequential = plan->sequential,
+                                 .super_seed = plan->super_seed,
                                  .trackers = &url,
                                  .tracker_count = sim->plan->by_tracker};
 
@@ -472,6 +474,8 @@ void sim_node_free(struct sim_node *n)
     if (n->mem.peak > sim->result->memory_peak)
         sim->result->memory_peak = n->mem.peak;
     sim->result->downloaded += n->payload_in;
+    sim->result->uploaded[n->host] = n->payload_out;
+    sim->result->downloaded_by[n->host] = n->payload_in;
     sim->result->wasted += n->wasted;
     sp_mem_free(sim->mem, n->disk);
     sp_mem_free(sim->mem, n->liars);

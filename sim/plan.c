@@ -114,6 +114,14 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
     if (maybe(r, 80))
         draw_trouble(r, plan);
     plan->frees_early = maybe(r, 10);
+    plan->nodes[0].super_seed = maybe(r, 20);
+    for (uint32_t i = 1; i < plan->node_count; i++)
+        plan->nodes[i].nat = maybe(r, 20);
+    if (maybe(r, 10)) {
+        plan->split_host = 1 + (uint32_t)below(r, plan->node_count);
+        plan->split_at = below(r, plan->heal_at);
+        plan->rejoin_at = plan->heal_at;
+    }
 }
 
 const char *sim_traits_text(uint32_t traits, char text[256])

@@ -61,6 +61,8 @@ struct sim_peer_plan {
 struct sim_node_plan {
     bool seed; /* has all data at the start */
     bool sequential;
+    bool super_seed;
+    bool nat; /* cannot be dialled: who tries hears nothing */
     uint32_t memory_bytes;
     uint64_t up_Bps, down_Bps; /* 0: no limit */
     uint64_t link_Bps;
@@ -92,7 +94,10 @@ struct sim_plan {
     uint32_t disk_full, disk_fails, disk_slow;
     uint32_t crashes, commands;
     uint32_t alloc_fails; /* per 100,000 allocations of a node */
-    bool frees_early;     /* the run ends at heal_at: every session freed in full flight */
+    /* Between these, hosts below split_host and the others do not reach each other. */
+    sp_time_ns split_at, rejoin_at;
+    uint32_t split_host; /* 0: no such thing */
+    bool frees_early;    /* the run ends at heal_at: every session freed in full flight */
 
     sp_time_ns heal_at, patience_ns;
     uint32_t check_every; /* steps between looks at all invariants */
@@ -125,6 +130,10 @@ struct sim_result {
     uint32_t pairs;              /* of nodes that had a connection, however short */
     uint32_t bans, crashes, links, failed_jobs, failed_allocs, lies;
     uint64_t memory_peak; /* of one node */
+    sp_time_ns first_at;  /* when the first leech was complete; 0: none */
+    uint64_t first_sent;  /* payload that node 0 had sent by then */
+    uint64_t uploaded[SIM_NODES_MAX], downloaded_by[SIM_NODES_MAX];
+    sp_time_ns complete_at[SIM_NODES_MAX]; /* 0: it is a seed, or was never complete */
 };
 
 /* SP_ENOMEM  the simulator itself got no memory */

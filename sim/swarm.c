@@ -130,6 +130,14 @@ static void on_heal(struct sim *sim, void *ctx, uint64_t arg)
         sim_node_heal(&sim->nodes[i]);
 }
 
+static void on_split(struct sim *sim, void *ctx, uint64_t arg)
+{
+    (void)ctx;
+    (void)arg;
+    sim_note(sim, 0, "splits", sim->plan->split_host, 0);
+    sim_links_split(sim);
+}
+
 /* ---- the end ---- */
 
 static bool all_complete(const struct sim *sim)
@@ -241,6 +249,8 @@ enum sp_err sim_run(const struct sim_plan *plan, const struct sp_mem *mem,
         make_hosts(sim);
         sim_at(sim, SP_SECOND_NS, on_trouble, NULL, 0);
         sim_at(sim, plan->heal_at, on_heal, NULL, 0);
+        if (plan->split_host)
+            sim_at(sim, plan->split_at, on_split, NULL, 0);
         run(sim);
         ret_result->end_at = sim->now;
         ret_result->links = sim->link_count;

@@ -23,6 +23,23 @@ void sim_verify_had(struct sim_node *n)
     }
 }
 
+void sim_verify_complete(struct sim_node *n)
+{
+    struct sim *sim = n->sim;
+    struct sim_result *res = sim->result;
+    struct sp_client_totals totals = {0};
+
+    if (n->plan->seed || n->seen.set < sim->piece_count || res->complete_at[n->host])
+        return;
+    res->complete_at[n->host] = sim->now;
+    if (res->first_at)
+        return;
+    res->first_at = sim->now;
+    if (sim->nodes[0].session)
+        sp_session_totals(sim->nodes[0].session, sim->now, &totals);
+    res->first_sent = sim->nodes[0].payload_out + totals.uploaded_bytes;
+}
+
 static void verify_rate(struct sim_node *n, uint64_t limit, uint64_t bytes, const char *why)
 {
     sp_time_ns age = n->sim->now - n->born_at;

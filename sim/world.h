@@ -101,6 +101,8 @@ void sim_link_close(struct sim_link *l, int side);
 /* Both ends lose it; what was on its way is lost. */
 void sim_link_reset(struct sim_link *l);
 void sim_link_hold(struct sim_link *l, sp_time_ns until);
+/* The plan's split begins. */
+void sim_links_split(struct sim *sim);
 void sim_links_free(struct sim *sim);
 
 /* ---- node.c ---- */
@@ -165,7 +167,8 @@ void sim_disk_drop(struct sim_node *n); /* the node crashes: writes may be torn 
 void sim_jobs_free(struct sim *sim);
 
 /* ---- verify.c ---- */
-void sim_verify_had(struct sim_node *n); /* cheap: what is new of the pieces */
+void sim_verify_had(struct sim_node *n);      /* cheap: what is new of the pieces */
+void sim_verify_complete(struct sim_node *n); /* notes when */
 void sim_verify(struct sim_node *n);
 
 /* ---- peer.c ---- */

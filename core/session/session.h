@@ -71,6 +71,7 @@ struct sp_session_add {
     uint64_t down_Bps, up_Bps;
     bool sequential;
     bool paused;
+    bool super_seed;                           /* BEP-0016, while it is of use */
     bool local_peers;                          /* for this torrent, as allow_local_peers */
     uint64_t downloaded_bytes, uploaded_bytes; /* so far, from saved state */
 };

@@ -53,6 +53,7 @@ static enum sp_leech judge(struct sp_conn *c)
         .piece_count = c->t->mi->piece_count,
         .piece_len = c->t->mi->piece_length,
         .reconnects = past ? past->reconnects : 0,
+        .super_seeding = sp_super_is_on(c->t),
     };
     return sp_leech_judge(NULL, &facts);
 }

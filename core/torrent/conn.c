@@ -161,6 +161,7 @@ static void detach(struct sp_conn *c, sp_time_ns now)
     if (c->have.bytes)
         sp_bits_done(&c->have, h->mem);
     sp_told_drop(c);
+    sp_super_drop(c);
     if (c->state == CONN_DIALING)
         h->half_open_count--;
     sp_hearsay_dialed(c);

@@ -11,7 +11,7 @@ static void say_ext_handshake(struct sp_conn *c)
         .has_reqq = true,
         .reqq = REQUEST_MAX,
         .port = c->incoming ? 0 : c->h->cfg->listen_port,
-        .has_upload_only = true,
+        .has_upload_only = !sp_super_is_on(c->t), /* it would give us away */
         .upload_only = c->t->picker && sp_picker_counts(c->t->picker).wanted_left == 0,
         .yourip = c->addr,
     };
@@ -27,6 +27,10 @@ static void say_ext_handshake(struct sp_conn *c)
 static void say_have(struct sp_conn *c)
 {
     static const struct sp_bits none;
+    if (sp_super_is_on(c->t)) {
+        sp_super_hello(c);
+        return;
+    }
     const struct sp_bits *have = c->t->picker ? sp_picker_have(c->t->picker) : &none;
     if (c->wire.fast && have->count > 0 && sp_bits_all(have))
         sp_conn_said(c, sp_wire_put_have_all(&c->out));
@@ -41,7 +45,7 @@ static void say_have(struct sp_conn *c)
 static void say_allowed_fast(struct sp_conn *c)
 {
     uint32_t set[FAST_SET_MAX];
-    uint32_t n = c->addr.family == SP_V4 && c->t->mi
+    uint32_t n = c->addr.family == SP_V4 && c->t->mi && !sp_super_is_on(c->t)
                      ? sp_allowed_fast(c->addr.ip, c->t->info_hash,
                                        sp_picker_piece_count(c->t->picker), FAST_SET_MAX, set)
                      : 0;
@@ -136,6 +140,8 @@ void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now)
 
 void sp_conn_end_if_useless(struct sp_conn *c, sp_time_ns now)
 {
+    if (sp_conn_is_seed(c))
+        sp_super_end(c->t, now); /* there are two of us */
     bool peer_done = sp_conn_is_seed(c) || c->upload_only;
     if (c->state != CONN_OPEN || !peer_done || c->t->state != SP_TORRENT_SEEDING)
         return;
@@ -214,6 +220,7 @@ static void got_have(struct sp_conn *c, uint32_t piece, sp_time_ns now)
     } else {
         sp_picker_avail_add(c->t->picker, piece, 1);
     }
+    sp_super_seen(c, piece, now);
     if (sp_picker_wants(c->t->picker, piece)) {
         c->interesting++;
         sp_conn_update_interest(c, now);

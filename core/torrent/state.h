@@ -10,6 +10,7 @@
  *   serve.c     requests of peers: read, send
  *   choke.c     whom to serve
  *   pex.c, hearsay.c   peers that peers tell of (pex.h)
+ *   super.c     super-seeding
  */
 #ifndef SP_TORRENT_STATE_H
 #define SP_TORRENT_STATE_H
@@ -36,6 +37,7 @@ enum {
     GONE_KEPT = 128,
     TAKERS_KEPT = 64,
     BANS_MAX = 64,
+    SUPER_SLOTS = 2,
 };
 
 #define HANDSHAKE_TIMEOUT_NS (15 * SP_SECOND_NS)
@@ -80,6 +82,13 @@ enum sp_conn_state {
     CONN_HANDSHAKE, /* waits for the peer's handshake */
     CONN_OPEN,
     CONN_DEAD, /* waits for SP_FX_CLOSE to be pulled; does nothing */
+};
+
+/* A piece that a peer was told of while we super-seed (super.c). */
+struct sp_super_slot {
+    uint32_t piece;
+    bool got;      /* by this peer */
+    sp_time_ns at; /* told, or moving, or got */
 };
 
 struct sp_conn {
@@ -134,6 +143,11 @@ struct sp_conn {
     uint32_t ready_bytes;   /* in chunks and in read */
     uint32_t sent_of_chunk; /* bytes of chunks[0] that went out, head included */
     struct sp_work *read;   /* the READ job out for it */
+
+    /* super.c */
+    struct sp_bits shown; /* pieces it was told of; without storage: it knows them all */
+    struct sp_super_slot super_slots[SUPER_SLOTS];
+    uint8_t super_count;
 
     struct sp_rate down, up;
     uint64_t given_bytes; /* payload sent since unchoked */
@@ -204,7 +218,9 @@ struct sp_torrent {
 
     enum sp_torrent_state state;
     bool paused, completed, local_peers, was_complete_at_start, announcing;
-    bool has_trackers; /* its number there is ours */
+    bool has_trackers;    /* its number there is ours */
+    bool super_seed;      /* wished for, and not over */
+    uint16_t *shown_live; /* by piece: in how many connections' super_slots; NULL: it is off */
     enum sp_err err;
     char error[SP_CLIENT_TEXT_LEN];
     bool first_look;       /* CHECKING after METADATA: connections stay */
@@ -361,6 +377,15 @@ void sp_serve_choked(struct sp_conn *c);
 void sp_serve_fill(struct sp_conn *c);
 void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
 void sp_serve_drop(struct sp_conn *c);
+
+/* super.c */
+void sp_super_begin(struct sp_torrent *t); /* if it is wished for, and has everything */
+bool sp_super_is_on(const struct sp_torrent *t);
+void sp_super_hello(struct sp_conn *c); /* instead of what is had */
+void sp_super_seen(struct sp_conn *from, uint32_t piece, sp_time_ns now);
+void sp_super_drop(struct sp_conn *c);
+void sp_super_tick(struct sp_torrent *t, sp_time_ns now);
+void sp_super_end(struct sp_torrent *t, sp_time_ns now);
 
 /* choke.c */
 void sp_choke_run(struct sp_torrent *t, sp_time_ns now);

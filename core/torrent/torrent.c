@@ -172,6 +172,7 @@ enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_s
     t->state = SP_TORRENT_CHECKING;
     t->paused = add->paused;
     t->local_peers = add->local_peers;
+    t->super_seed = add->super_seed;
     t->cand_map = sp_map_of(h->mem);
     t->downloaded = add->downloaded_bytes;
     t->uploaded = add->uploaded_bytes;
@@ -244,6 +245,7 @@ void sp_torrent_free(struct sp_torrent *t)
     sp_picker_free(t->picker);
     sp_pex_done(t);
     sp_map_done(&t->cand_map);
+    sp_mem_free(h->mem, t->shown_live);
     sp_mem_free(h->mem, t->cands);
     sp_mem_free(h->mem, t->gone);
     sp_mem_free(h->mem, t->conns);
@@ -313,6 +315,7 @@ static void go(struct sp_torrent *t, sp_time_ns now)
         t->announcing = true;
         sp_trackers_start(t->h->trackers, t->id, now);
     }
+    sp_super_begin(t);
     want_peers(t, now);
     if (!left && !t->completed) {
         complete(t, now);
@@ -466,6 +469,7 @@ void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
     } else {
         sp_choke_more(t, now);
     }
+    sp_super_tick(t, now);
     sp_swarm_dial(t, now);
     /* An idle torrent is looked after seldom. */
     sp_time_ns wait = t->conn_count || t->stuck ? TICK_NS : 2 * SP_SECOND_NS;

@@ -83,6 +83,7 @@ struct sp_client_add {
     uint64_t down_Bps, up_Bps; /* of this torrent; 0: no limit */
     bool read_only;            /* seed what is there; create and change nothing */
     bool sequential;
+    bool super_seed;      /* as the only seed, show and send each piece once (BEP-0016) */
     bool full_allocation; /* reserve the disk space before downloading */
     bool force_check;     /* hash what is there even when saved state says what is good */
     bool paused;

@@ -355,6 +355,7 @@ static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
     h->full_allocation = add->full_allocation;
     h->force_check = add->force_check;
     h->paused = add->paused;
+    h->super_seed = add->super_seed;
     err = init_bits(h);
     if (err == SP_OK)
         err = copy_trackers(h, add);

@@ -70,7 +70,7 @@ struct sp_held {
     struct sp_tracker_url *trackers;
     uint32_t tracker_count;
     uint64_t down_Bps, up_Bps;
-    bool read_only, sequential, full_allocation, force_check, paused, local_peers;
+    bool read_only, sequential, full_allocation, force_check, paused, local_peers, super_seed;
     struct sp_addr *peers; /* named by the user */
     uint32_t peer_count;
     char **peer_names; /* "NAME:PORT" to be resolved first */

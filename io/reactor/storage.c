@@ -579,6 +579,7 @@ void sp_held_add(struct sp_reactor *r, struct sp_held *h)
         .sequential = h->sequential,
         .paused = h->paused,
         .local_peers = h->local_peers,
+        .super_seed = h->super_seed,
     };
     sp_time_ns now = sp_reactor_now(r);
 

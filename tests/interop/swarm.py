@@ -2,7 +2,7 @@
 sends at most 1.5 copies.  What the seed sends is read from the counters of its network interface, so
 it includes headers and what it says to the tracker.
 
-usage: swarm.py [--self CLIENT] [--foreign NAME,NAME] [--size MIB] [--kind http|udp]
+usage: swarm.py [--self CLIENT] [--foreign NAME,NAME] [--size MIB] [--super-seed] [--kind http|udp]
 """
 import os
 import sys
@@ -27,7 +27,7 @@ def body(world, report, args):
     torrent, folder = reports.one_file(world, 'swarm', args.size * data.MIB, announce=url)
     tracker = Tracker(world, [torrent.hash])
     seed = ours(world, up=RATE)
-    seed.seed(torrent, folder)
+    seed.seed(torrent, folder, *(['--super-seed'] if args.super_seed else []))
     tracker.wait_seed(torrent.hash, seed)
     sent_before, began = seed.host.sent(), time.monotonic()
     leechers, waiting = [], []
@@ -66,4 +66,5 @@ if __name__ == '__main__':
     sys.exit(reports.main(__doc__, 'swarm', body,
                           (['--foreign'], {'default': 'transmission,aria2'}),
                           (['--size'], {'type': int, 'default': 48}),
+                          (['--super-seed'], {'action': 'store_true'}),
                           (['--kind'], {'default': 'udp', 'choices': ['http', 'udp']})))

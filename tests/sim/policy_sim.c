@@ -1,0 +1,182 @@
+/* Swarms made to show a policy at work, in virtual time; see docs/sim.md.
+ *
+ *   policy_sim            all, as TAP
+ *   policy_sim --verbose  and their figures
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/sim.h"
+
+static bool verbose;
+
+static void *heap_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return calloc(1, size);
+}
+
+static void heap_free(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+enum { MIB = 1 << 20 };
+
+/* One seed and leeches, of a kind; nothing goes wrong. */
+static struct sim_plan *calm_plan(uint64_t seed, uint32_t leeches, uint64_t seed_Bps,
+                                  uint64_t leech_Bps)
+{
+    static struct sim_plan plan;
+
+    plan = (struct sim_plan){
+        .seed = seed,
+        .node_count = 1 + leeches,
+        .piece_len = 64 << 10,
+        .total_len = 8 * MIB,
+        .file_count = 1,
+        .by_tracker = true,
+        .cut_max = 20000,
+        .in_flight = 64 << 10,
+        .jitter_percent = 10,
+        .heal_at = SP_SECOND_NS,
+        .patience_ns = 3000 * SP_SECOND_NS,
+        .check_every = 256,
+    };
+    for (uint32_t i = 0; i < plan.node_count; i++)
+        plan.nodes[i] = (struct sim_node_plan){
+            .seed = i == 0,
+            .memory_bytes = 8 * MIB,
+            .up_Bps = i ? leech_Bps : seed_Bps,
+            .link_Bps = 4 * MIB,
+            .latency_ns = 20 * SP_MS_NS,
+            .disk_ns = SP_MS_NS,
+            .hot_permille = 1000,
+            .conn_max = 50,
+        };
+    return &plan;
+}
+
+static bool run(const char *what, const struct sim_plan *plan, struct sim_result *ret)
+{
+    static struct sim_result result;
+    const struct sp_mem mem = {.alloc = heap_alloc, .free = heap_free};
+    const struct sim_watch watch = {0};
+
+    bool ok = sim_run(plan, &mem, &watch, &result) == SP_OK && !result.broken[0];
+    if (!ok)
+        printf("# %s: seed %" PRIu64 ": %s\n", what, plan->seed, result.broken);
+    if (verbose)
+        printf("# %-28s first complete at %6.1f s, all at %6.1f s; the seed had sent %.3f copies,"
+               " in the end %.3f\n",
+               what, (double)result.first_at / 1e9, (double)result.end_at / 1e9,
+               (double)result.first_sent / (double)result.size,
+               (double)result.uploaded[0] / (double)result.size);
+    *ret = result;
+    return ok;
+}
+
+static double copies(const struct sim_result *r)
+{
+    return (double)r->first_sent / (double)r->size;
+}
+
+/* BEP-0016: "able to do so after only uploading 105% of the data." */
+static bool super_seeding_sends_one_copy(void)
+{
+    bool ok = true;
+    double super = 0, plain = 0;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct sim_result r;
+        struct sim_plan *plan = calm_plan(seed, 8, 256 << 10, 512 << 10);
+        ok = run("seed", plan, &r) && ok;
+        plain += copies(&r) / 4;
+        plan->nodes[0].super_seed = true;
+        ok = run("super-seed", plan, &r) && ok;
+        super += copies(&r) / 4;
+        ok = ok && copies(&r) < 1.1;
+    }
+    printf("# copies sent until the first leech is complete: %.3f super-seeding, %.3f else\n",
+           super, plain);
+    return ok && super < 1.1 && super < plain;
+}
+
+/* One or two leeches have nobody to pass pieces on to, or just each other. */
+static bool super_seeding_serves_few(void)
+{
+    bool ok = true;
+    for (uint32_t leeches = 1; leeches <= 3; leeches++) {
+        struct sim_result plain, super;
+        struct sim_plan *plan = calm_plan(5, leeches, 512 << 10, 512 << 10);
+        ok = run("few", plan, &plain) && ok;
+        plan->nodes[0].super_seed = true;
+        ok = run("few, super-seed", plan, &super) && ok;
+        ok = ok && super.end_at < 2 * plain.end_at;
+    }
+    return ok;
+}
+
+/* Peers that never share: slower, and yet it ends. */
+static bool super_seeding_survives_who_does_not_share(void)
+{
+    struct sim_result r;
+    struct sim_plan *plan = calm_plan(6, 4, 1 * MIB, 0);
+    plan->total_len = MIB;
+    for (uint32_t i = 1; i < plan->node_count; i++)
+        plan->nodes[i].up_Bps = 1;
+    plan->nodes[0].super_seed = true;
+    return run("nobody shares", plan, &r);
+}
+
+/* Who cannot be dialled dials; two of them get what they need by the others. */
+static bool most_behind_nats(void)
+{
+    struct sim_result r;
+    struct sim_plan *plan = calm_plan(7, 8, 512 << 10, 512 << 10);
+    for (uint32_t i = 1; i < 7; i++)
+        plan->nodes[i].nat = true;
+    bool ok = run("NAT", plan, &r);
+    plan->nodes[0].nat = true; /* the seed, too: it dials */
+    return run("NAT, seed too", plan, &r) && ok;
+}
+
+/* A swarm cut in two for ten minutes; the far side has no whole copy. */
+static bool a_swarm_cut_in_two(void)
+{
+    struct sim_result r;
+    struct sim_plan *plan = calm_plan(8, 7, 256 << 10, 256 << 10);
+    plan->split_host = 4;
+    plan->split_at = 8 * SP_SECOND_NS;
+    plan->rejoin_at = 600 * SP_SECOND_NS;
+    bool ok = run("split", plan, &r);
+    return ok && r.end_at < 900 * SP_SECOND_NS;
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(void);
+} CASES[] = {
+    {"super-seeding sends one copy", super_seeding_sends_one_copy},
+    {"super-seeding serves few peers", super_seeding_serves_few},
+    {"super-seeding is not held up by who does not share",
+     super_seeding_survives_who_does_not_share},
+    {"most are behind NATs", most_behind_nats},
+    {"a swarm is cut in two and joined again", a_swarm_cut_in_two},
+};
+
+int main(int argc, char **argv)
+{
+    uint32_t failures = 0;
+    verbose = argc > 1 && strcmp(argv[1], "--verbose") == 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (uint32_t i = 0; i < sizeof(CASES) / sizeof(*CASES); i++) {
+        bool ok = CASES[i].run();
+        failures += !ok;
+        printf("%s %u - %s\n", ok ? "ok" : "not ok", i + 1, CASES[i].name);
+    }
+    printf("1..%zu\n", sizeof(CASES) / sizeof(*CASES));
+    return failures != 0;
+}
