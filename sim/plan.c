@@ -115,8 +115,9 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
         draw_trouble(r, plan);
     plan->frees_early = maybe(r, 10);
     plan->nodes[0].super_seed = maybe(r, 20);
+    /* In a line of neighbours one that cannot be dialled would cut it. */
     for (uint32_t i = 1; i < plan->node_count; i++)
-        plan->nodes[i].nat = maybe(r, 20);
+        plan->nodes[i].nat = maybe(r, 20) && !plan->by_pex;
     if (maybe(r, 10)) {
         plan->split_host = 1 + (uint32_t)below(r, plan->node_count);
         plan->split_at = below(r, plan->heal_at);
