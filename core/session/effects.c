@@ -85,8 +85,10 @@ static bool take_tracker(struct sp_session *s, const struct sp_tracker_action *a
                 sp_hub_event(&s->hub, SP_EV_TRACKER, t->id, SP_ENET, info.message);
         }
         return true;
-    case SP_TRACKER_NONE:
     case SP_TRACKER_EXTERNAL_IP:
+        sp_session_external_vote(s, SP_EXTERNAL_TRACKER, &a->u.external_ip);
+        return true;
+    case SP_TRACKER_NONE:
         return true;
     case SP_TRACKER_HTTP:
     case SP_TRACKER_RESOLVE:

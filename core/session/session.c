@@ -435,6 +435,19 @@ void sp_session_totals(struct sp_session *s, sp_time_ns now, struct sp_client_to
     };
 }
 
+/* ---- our address ---- */
+
+void sp_session_external_vote(struct sp_session *s, enum sp_external_source source,
+                              const struct sp_addr *addr)
+{
+    sp_external_vote(&s->hub.external, &s->hub.key, source, NULL, addr);
+}
+
+struct sp_addr sp_session_external(const struct sp_session *s, enum sp_family family)
+{
+    return s->hub.external.best[family == SP_V6];
+}
+
 /* ---- connections ---- */
 
 struct sp_conn *sp_session_accept(struct sp_session *s, sp_torrent_id id,

@@ -27,6 +27,7 @@
 #include "core/base/addr.h"
 #include "core/base/bits.h"
 #include "core/base/mem.h"
+#include "core/session/external.h"
 #include "core/tracker/tracker.h"
 #include "core/wire/handshake.h"
 #include "spate/client.h"
@@ -212,6 +213,11 @@ struct sp_effect {
     sp_torrent_id torrent;
     struct sp_slice info; /* borrowed until the answer, at the longest until the torrent goes */
 };
+
+/* Somebody says how he sees us (external.h); and what is believed: family NONE, not known. */
+void sp_session_external_vote(struct sp_session *s, enum sp_external_source source,
+                              const struct sp_addr *addr);
+struct sp_addr sp_session_external(const struct sp_session *s, enum sp_family family);
 
 /* False when there is nothing more to do now. */
 bool sp_session_next(struct sp_session *s, struct sp_effect *ret_effect, sp_time_ns now);

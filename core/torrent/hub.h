@@ -13,6 +13,7 @@
 #include "core/base/rng.h"
 #include "core/base/timers.h"
 #include "core/pieces/pool.h"
+#include "core/session/external.h"
 #include "core/session/session.h"
 #include "core/torrent/cache.h"
 
@@ -27,6 +28,7 @@ struct sp_hub {
     struct sp_cache cache; /* blocks of pieces that peers ask for */
     struct sp_timers timers;
     struct sp_trackers *trackers;
+    struct sp_external external; /* our own address */
 
     /* Memory that open pieces may still come to hold, whether received yet or
      * not; opening one needs room for all of it (docs/core/session.md). */

@@ -171,6 +171,7 @@ struct sp_candidate {
     bool seed;         /* wants nothing: a seed, or a partial one (BEP-0021) */
     uint8_t pex_flags; /* enum sp_pex_flag, as last told */
     uint16_t teller;   /* whose word alone it rests on, + 1; 0: nobody's (hearsay.c) */
+    uint32_t rank;     /* the higher, the earlier (swarm.c) */
     uint32_t relay;    /* the peer that told us last and can introduce us (BEP-0055) */
 };
 
@@ -249,6 +250,7 @@ struct sp_torrent {
     struct sp_candidate *cands; /* swarm.c */
     uint32_t cand_count, cand_cap;
     struct sp_map cand_map;
+    uint32_t ranked_for;                /* hub.external.changes that the ranks follow */
     uint32_t known_by[SP_PEER_SOURCES]; /* candidates, by bit of their sources */
     struct sp_pex *pex;                 /* NULL: off, or nobody was there yet */
     struct sp_addr bans[BANS_MAX];      /* a ring; port 0: it came to us */

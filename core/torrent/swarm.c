@@ -1,17 +1,39 @@
 /* Addresses of peers: whom to dial next, and whom never again.
  *
  * One entry per address and port, at most CANDS_MAX of them.  Those named by
- * the user go first, then what failed seldom, then by a rank that is random
- * but stable, so that nobody can choose his neighbours.
+ * the user go first, then what failed seldom, then by the rank of BEP-0040, on
+ * which both ends of a connection agree.
  */
 #include <assert.h>
 
 #include "core/base/out.h"
+#include "core/torrent/priority.h"
 #include "core/torrent/state.h"
 
 enum { CANDS_MAX = 4000, DIAL_BURST = 16, DIAL_NEXT = 2 };
 
 #define RETRY_FIRST_NS (20 * SP_SECOND_NS)
+
+/* BEP-0040: "The client should aways derive its own IP part from the IP address
+ * that the peer sees it as": which is known once enough of them agree; until then
+ * a keyed hash of theirs mixes the swarm as well. */
+static uint32_t rank(const struct sp_torrent *t, const struct sp_addr *addr)
+{
+    struct sp_addr own = t->h->external.best[addr->family == SP_V6];
+    if (own.family == SP_FAMILY_NONE)
+        return (uint32_t)sp_addr_hash(&t->h->key, addr);
+    own.port = t->h->cfg->listen_port;
+    return sp_peer_priority(&own, addr);
+}
+
+static void rank_again(struct sp_torrent *t)
+{
+    if (t->ranked_for == t->h->external.changes)
+        return;
+    t->ranked_for = t->h->external.changes;
+    for (uint32_t i = 0; i < t->cand_count; i++)
+        t->cands[i].rank = rank(t, &t->cands[i].addr);
+}
 
 static bool is_addr(const void *owner, uint32_t ix, const void *key)
 {
@@ -115,7 +137,7 @@ static struct sp_candidate *add(struct sp_torrent *t, const struct sp_addr *addr
         sp_map_put(&t->cand_map, sp_addr_hash(&t->h->key, addr), t->cand_count) != SP_OK)
         return NULL;
     struct sp_candidate *a = &t->cands[t->cand_count++];
-    *a = (struct sp_candidate){.addr = *addr};
+    *a = (struct sp_candidate){.addr = *addr, .rank = rank(t, addr)};
     return a;
 }
 
@@ -214,22 +236,14 @@ void sp_swarm_ban(struct sp_torrent *t, uint64_t key, const struct sp_addr *who,
 
 /* ---- dialling ---- */
 
-/* BEP-0040, not followed: its order needs our external address, which is not
- * known for certain.  A keyed hash of the peer's mixes the swarm as well. */
-static uint32_t rank(const struct sp_torrent *t, const struct sp_addr *addr)
-{
-    return (uint32_t)sp_addr_hash(&t->h->key, addr);
-}
-
-static bool is_better(const struct sp_torrent *t, const struct sp_candidate *a,
-                      const struct sp_candidate *b)
+static bool is_better(const struct sp_candidate *a, const struct sp_candidate *b)
 {
     bool a_user = a->sources & SP_PEER_USER, b_user = b->sources & SP_PEER_USER;
     if (a_user != b_user)
         return a_user;
     if (a->fails != b->fails)
         return a->fails < b->fails;
-    return rank(t, &a->addr) > rank(t, &b->addr);
+    return a->rank > b->rank;
 }
 
 static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
@@ -237,12 +251,13 @@ static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
     struct sp_candidate *best = NULL;
     bool seeding = t->state == SP_TORRENT_SEEDING;
 
+    rank_again(t);
     for (uint32_t i = 0; i < t->cand_count; i++) {
         struct sp_candidate *a = &t->cands[i];
         if (a->connected || a->banned || a->retry_at > now || (seeding && a->seed) ||
             !sp_hearsay_may_dial(t, a))
             continue;
-        if (!best || is_better(t, a, best))
+        if (!best || is_better(a, best))
             best = a;
     }
     return best;
