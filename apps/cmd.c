@@ -216,7 +216,9 @@ int cmd_load(const struct opts *opts, const char *src, const volatile bool *canc
         struct sp_diag diag = {0};
         uint8_t *fetched = NULL;
         size_t len = 0;
-        enum sp_err err = sp_fetch_url(src, TORRENT_MAX, cancel, &fetched, &len, &diag);
+        enum sp_err err =
+            sp_fetch_url_through(src, opts->value[OPT_PROXY].text, opts->value[OPT_INTERFACE].text,
+                                 TORRENT_MAX, cancel, &fetched, &len, &diag);
         if (err != SP_OK)
             return cmd_failed(opts, src, err, &diag);
         code = parse(opts, src, (struct sp_slice){fetched, len}, ret_loaded);

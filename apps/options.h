@@ -53,6 +53,7 @@ enum opt_id {
     OPT_PEER,
     OPT_TRACKER,
     OPT_LISTEN,
+    OPT_PROXY,
     OPT_INTERFACE,
     OPT_CONNS,
     OPT_DOWN,

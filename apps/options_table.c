@@ -94,6 +94,13 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
                     .value = "ADDR:PORT",
                     .help = "take connections here; port 0: any free one (default: port 6881,\n"
                             "or the next free one, on all addresses)"},
+    [OPT_PROXY] = {.name = "proxy",
+                   .kind = OPT_URL,
+                   .group = GROUP_NETWORK,
+                   .cmds = TRANSFER,
+                   .value = "URL",
+                   .help = "everything goes through this: socks5://[USER:PASSWORD@]HOST:PORT\n"
+                           "or http://...; nothing listens unless --listen says where"},
     [OPT_INTERFACE] = {.name = "interface",
                        .kind = OPT_TEXT,
                        .group = GROUP_NETWORK,

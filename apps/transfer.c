@@ -120,6 +120,7 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     }
     cfg.down_Bps = opts->value[OPT_DOWN].number;
     cfg.up_Bps = opts->value[OPT_UP].number;
+    cfg.proxy = opts->value[OPT_PROXY].text;
     cfg.interface = opts->value[OPT_INTERFACE].text;
     cfg.no_pex = opts_has(opts, OPT_NO_PEX);
     *ret_cfg = cfg;
@@ -485,8 +486,8 @@ static void on_tracker(struct transfer *t, struct transfer_torrent *torrent,
 static void on_event(struct transfer *t, const struct sp_client_event *ev)
 {
     struct transfer_torrent *torrent = find(t, ev->torrent);
-    bool about_torrent =
-        ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED && ev->kind != SP_EV_WARNING;
+    bool about_torrent = ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED &&
+                         ev->kind != SP_EV_NETWORK && ev->kind != SP_EV_WARNING;
     struct str line = {0};
 
     if (about_torrent && (!torrent || torrent->is_missing))
@@ -517,6 +518,12 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
     case SP_EV_LISTENING:
         report_event(t->report, NULL, "listening", ev->text,
                      t->role == TRANSFER_SEED ? say(&line, "listening on %s", ev->text) : NULL);
+        break;
+    case SP_EV_NETWORK:
+        if (ev->err != SP_OK)
+            report_error(t->report, NULL, "network", ev->text, ev->text);
+        else
+            report_event(t->report, NULL, "network", ev->text, ev->text);
         break;
     case SP_EV_WARNING:
         report_error(t->report, torrent, "warning", ev->text,

@@ -368,6 +368,17 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
     sp_bucket_change(&t->up, up_Bps, now);
 }
 
+void sp_session_set_online(struct sp_session *s, bool online, sp_time_ns now)
+{
+    if (s->hub.offline == !online)
+        return;
+    s->hub.offline = !online;
+    for (uint32_t i = 0; online && i < s->torrent_cap; i++) {
+        if (s->torrents[i])
+            sp_swarm_online(s->torrents[i], now);
+    }
+}
+
 void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps, sp_time_ns now)
 {
     sp_bucket_change(&s->hub.down, down_Bps, now);

@@ -113,6 +113,9 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
                            uint64_t up_Bps, sp_time_ns now);
 void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps,
                            sp_time_ns now);
+/* Nobody can be reached (the way out is down): nobody is dialled, and no
+ * failure is held against anybody, until it is back. */
+void sp_session_set_online(struct sp_session *s, bool online, sp_time_ns now);
 /* Another block budget; a lower one takes effect as blocks come back. */
 void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now);
 

@@ -298,6 +298,8 @@ const char *sp_torrent_broken(const struct sp_torrent *t, struct sp_census *cens
 /* swarm.c */
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
+/* The way out is back: what failed without it is tried again. */
+void sp_swarm_online(struct sp_torrent *t, sp_time_ns now);
 /* One has answered: more may, so the pace grows with those that do. */
 void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
 /* More is wanted than before: who had nothing to do with us may be of use now. */

@@ -267,7 +267,7 @@ static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
 {
     struct sp_hub *h = t->h;
 
-    if (!sp_torrent_running(t))
+    if (!sp_torrent_running(t) || h->offline)
         return;
     for (int n = 0; n < burst; n++) {
         if (h->half_open_count >= h->cfg->half_open_max || h->conn_count >= h->cfg->conn_max ||
@@ -289,6 +289,16 @@ static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now)
 {
     dial(t, DIAL_BURST, now);
+}
+
+void sp_swarm_online(struct sp_torrent *t, sp_time_ns now)
+{
+    for (uint32_t i = 0; i < t->cand_count; i++) {
+        sp_time_ns soon = now + sp_rng_below(&t->h->rng, 2 * SP_SECOND_NS);
+        if (t->cands[i].retry_at > soon)
+            t->cands[i].retry_at = soon;
+    }
+    sp_swarm_dial(t, now);
 }
 
 void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now)

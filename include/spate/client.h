@@ -40,7 +40,10 @@ struct sp_client_cfg {
     uint32_t torrent_conn_max;         /* per torrent; 250 */
     uint32_t half_open_max;            /* being dialled at once; 50 */
     uint32_t upload_slots_max;         /* per torrent; 0: by capacity */
-    const char *interface;             /* device name or local address to bind to; NULL: any */
+    const char *proxy; /* "socks5://[USER:PASSWORD@]HOST:PORT" or "http://..."; NULL: none.  Peers
+                          and HTTP trackers go through it, names are resolved by it, and nothing
+                          goes past it; nothing is listened on unless listen says where */
+    const char *interface;  /* device name or local address to bind to; NULL: any */
     bool allow_local_peers; /* peers a tracker names may be on private and loopback addresses
                                (tracker on such an address implies it) */
     bool no_pex;            /* no peer exchange; never with private torrents */
@@ -126,7 +129,9 @@ enum sp_client_event_kind {
     SP_EV_TRACKER,     /* a tracker answered or failed: text */
     SP_EV_LISTENING,   /* text: the address; port 0 asked for is filled in */
     SP_EV_STOPPED,     /* sp_client_stop is done; nothing follows */
-    SP_EV_WARNING,     /* text: something went wrong and work goes on, e.g. state is not saved */
+    SP_EV_NETWORK, /* the way out (proxy, interface): err is why nothing goes, SP_OK: it does again
+                    */
+    SP_EV_WARNING, /* text: something went wrong and work goes on, e.g. state is not saved */
 };
 
 struct sp_client_event {
@@ -266,6 +271,13 @@ sp_client_list_state(const char *dir, void (*each)(void *ctx, const struct sp_cl
 SP_MUST_USE SP_API enum sp_err sp_fetch_url(const char *url, size_t max_bytes,
                                             const volatile bool *cancel, uint8_t **ret_bytes,
                                             size_t *ret_len, struct sp_diag *diag);
+/* The same by way of a proxy (as sp_client_cfg.proxy; NULL: none) and interface.
+ * SP_EINVAL  the proxy, or the interface: diag */
+SP_MUST_USE SP_API enum sp_err sp_fetch_url_through(const char *url, const char *proxy,
+                                                    const char *interface, size_t max_bytes,
+                                                    const volatile bool *cancel,
+                                                    uint8_t **ret_bytes, size_t *ret_len,
+                                                    struct sp_diag *diag);
 SP_API void sp_bytes_free(uint8_t *bytes);
 
 #endif

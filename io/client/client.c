@@ -62,6 +62,24 @@ static enum sp_err check_cfg(struct sp_client_cfg *cfg, struct sp_diag *diag)
     return SP_OK;
 }
 
+static enum sp_err take_proxy(struct sp_client *c, const char *text, struct sp_diag *diag)
+{
+    const char *why = NULL;
+    struct sp_slice s = {(const uint8_t *)text, strlen(text)};
+    struct sp_addr a;
+
+    if (sp_proxy_parse(s, &c->env.proxy, &why) != SP_OK)
+        return sp_client_say(diag, SP_EINVAL, "proxy: %s", why);
+    const char *host = c->env.proxy.host;
+    s = (struct sp_slice){(const uint8_t *)host, strlen(host)};
+    if (c->cfg.interface && sp_addr_parse(s, false, &a) != SP_OK)
+        return sp_client_say(diag, SP_EINVAL,
+                             "proxy: with an interface it has to be an address, not '%.60s': its "
+                             "name would be asked for elsewhere",
+                             host);
+    return SP_OK;
+}
+
 static char *copy(const char *text)
 {
     return text ? strdup(text) : NULL;
@@ -105,8 +123,10 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         .allow_local_peers = c->cfg.allow_local_peers,
         .no_pex = c->cfg.no_pex,
     };
-    struct sp_http_cfg hc = {
-        .user_agent = c->user_agent, .ca_file = c->cfg.ca_file, .interface = c->cfg.interface};
+    struct sp_http_cfg hc = {.user_agent = c->user_agent,
+                             .ca_file = c->cfg.ca_file,
+                             .interface = c->cfg.interface,
+                             .proxy = &c->env.proxy};
     if (getrandom(&id_seed, sizeof(id_seed), 0) != sizeof(id_seed) ||
         (!seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed)))
         return sp_client_say(diag, SP_EIO, "no randomness: %s", strerror(errno));
@@ -144,6 +164,7 @@ static void copy_cfg(struct sp_client *c, const struct sp_client_cfg *cfg)
     c->cfg = *cfg;
     c->cfg.state_dir = copy(cfg->state_dir);
     c->cfg.interface = copy(cfg->interface);
+    c->cfg.proxy = NULL; /* env has it, taken apart */
     c->cfg.ca_file = copy(cfg->ca_file);
     for (uint32_t i = 0; i < cfg->listen_count && i < SP_LISTEN_MAX; i++)
         c->cfg.listen[i] = copy(cfg->listen[i]);
@@ -188,7 +209,10 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         .ctx = c,
     };
     enum sp_err err = check_cfg(&c->cfg, diag);
-    if (err == SP_OK && !cfg->no_listen)
+    if (err == SP_OK && cfg->proxy)
+        err = take_proxy(c, cfg->proxy, diag);
+    bool hides = cfg->proxy && cfg->listen_count == 0; /* who hides is not to be reached directly */
+    if (err == SP_OK && !cfg->no_listen && !hides)
         err = sp_client_listen(c, &l, diag);
     if (err == SP_OK)
         err = make_pools(c, diag);

@@ -102,14 +102,21 @@ static enum sp_err run(struct sp_transfer *t, const volatile bool *cancel, struc
     return err == SP_OK ? SP_OK : sp_diag_set(diag, err, 0, why);
 }
 
-static enum sp_err fetch(const char *url, size_t max_bytes, const volatile bool *cancel,
-                         struct sp_transfer *t, struct sp_diag *diag)
+struct way {
+    struct sp_proxy_url proxy;
+    const char *interface;
+};
+
+static enum sp_err fetch(const char *url, const struct way *way, size_t max_bytes,
+                         const volatile bool *cancel, struct sp_transfer *t, struct sp_diag *diag)
 {
     const struct sp_transfer_cfg cfg = {
         .url = url,
         .user_agent = "Spate/" SP_VERSION,
         .timeout_ms = TIMEOUT_MS,
         .body_max = max_bytes,
+        .proxy = way->proxy.kind == SP_PROXY_NONE ? NULL : &way->proxy,
+        .interface = way->interface,
         .allow_local = true, /* the user named it */
     };
     enum sp_err err = sp_transfer_global();
@@ -118,20 +125,45 @@ static enum sp_err fetch(const char *url, size_t max_bytes, const volatile bool 
         err = sp_transfer_init(t, &cfg);
     if (err == SP_EDATA)
         return sp_diag_set(diag, SP_ENET, 0, "not an http or https URL");
+    if (err == SP_EINVAL)
+        return sp_diag_set(diag, err, 0, "the interface cannot be used");
     if (err != SP_OK)
         return sp_diag_set(diag, err, 0, "out of memory");
     return run(t, cancel, diag);
 }
 
+static enum sp_err take_proxy(const char *text, struct sp_proxy_url *ret, struct sp_diag *diag)
+{
+    const char *why = NULL;
+    char line[sizeof(diag->text)];
+
+    if (!text ||
+        sp_proxy_parse((struct sp_slice){(const uint8_t *)text, strlen(text)}, ret, &why) == SP_OK)
+        return SP_OK;
+    snprintf(line, sizeof(line), "proxy: %s", why);
+    return sp_diag_set(diag, SP_EINVAL, 0, line);
+}
+
 enum sp_err sp_fetch_url(const char *url, size_t max_bytes, const volatile bool *cancel,
                          uint8_t **ret_bytes, size_t *ret_len, struct sp_diag *diag)
 {
+    return sp_fetch_url_through(url, NULL, NULL, max_bytes, cancel, ret_bytes, ret_len, diag);
+}
+
+enum sp_err sp_fetch_url_through(const char *url, const char *proxy, const char *interface,
+                                 size_t max_bytes, const volatile bool *cancel, uint8_t **ret_bytes,
+                                 size_t *ret_len, struct sp_diag *diag)
+{
     struct pipe_guard guard;
     struct sp_transfer t = {0};
+    struct way way = {.interface = interface};
 
     sp_may_block("sp_fetch_url");
+    enum sp_err err = take_proxy(proxy, &way.proxy, diag);
+    if (err != SP_OK)
+        return err;
     guard_begin(&guard);
-    enum sp_err err = fetch(url, max_bytes, cancel, &t, diag);
+    err = fetch(url, &way, max_bytes, cancel, &t, diag);
     /* An empty body has bytes too: something that can be freed. */
     if (err == SP_OK && !t.body && !(t.body = malloc(1)))
         err = sp_diag_set(diag, SP_ENOMEM, 0, "out of memory");

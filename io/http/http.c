@@ -48,6 +48,7 @@ struct sp_http {
     uv_timer_t kick;  /* somebody waits, and a connection may be free */
     uint32_t handles; /* of libuv, not closed yet */
     char *user_agent, *ca_file, *interface;
+    const struct sp_proxy_url *proxy;
     struct sp_list hosts; /* the one whose turn is longest ago first */
     struct sp_list running;
     struct sp_list watches;
@@ -174,6 +175,7 @@ static CURLcode get_start(struct sp_http *h, struct get *g)
         .user_agent = h->user_agent,
         .ca_file = h->ca_file,
         .interface = h->interface,
+        .proxy = h->proxy,
         .timeout_ms = g->ask.timeout_ms,
         .connect_ms = g->ask.connect_ms,
         .body_max = g->ask.body_max,
@@ -397,6 +399,7 @@ enum sp_err sp_http_new(uv_loop_t *loop, const struct sp_http_cfg *cfg, struct s
         return SP_ENOMEM;
     }
     h->loop = loop;
+    h->proxy = cfg->proxy && cfg->proxy->kind != SP_PROXY_NONE ? cfg->proxy : NULL;
     h->conn_max = cfg->conn_max ? cfg->conn_max : CONN_DEFAULT;
     sp_list_init(&h->hosts);
     sp_list_init(&h->running);

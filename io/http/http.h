@@ -17,6 +17,7 @@
 
 #include <uv.h>
 
+#include "core/proxy/proxy.h"
 #include "spate/err.h"
 
 enum { SP_HTTP_HOST_CONN_MAX = 8 }; /* connections at once to one scheme://host:port */
@@ -25,10 +26,11 @@ struct sp_http;
 struct sp_http_result;
 
 struct sp_http_cfg {
-    const char *user_agent; /* copied */
-    const char *ca_file;    /* PEM bundle; NULL: the system's; copied */
-    const char *interface;  /* device or address to bind to; NULL: any; copied */
-    uint32_t conn_max;      /* connections at once; 0: 64 */
+    const char *user_agent;           /* copied */
+    const char *ca_file;              /* PEM bundle; NULL: the system's; copied */
+    const char *interface;            /* device or address to bind to; NULL: any; copied */
+    const struct sp_proxy_url *proxy; /* everything goes through it; NULL: none; borrowed */
+    uint32_t conn_max;                /* connections at once; 0: 64 */
 };
 
 struct sp_http_get {

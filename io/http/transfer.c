@@ -60,12 +60,51 @@ static bool may_reach(struct sp_transfer *t, const struct sp_addr *a)
     return false;
 }
 
+static bool is_localhost(const char *host)
+{
+    static const char name[] = "localhost";
+    size_t len = strlen(host), n = sizeof(name) - 1;
+    while (len > 0 && host[len - 1] == '.')
+        len--;
+    return len >= n && strncasecmp(host + len - n, name, n) == 0 &&
+           (len == n || host[len - n - 1] == '.');
+}
+
+/* Through a proxy no address is seen but its own: what the URL itself says is
+ * held to the rules.  Where a name leads only the proxy knows. */
+static bool may_ask(struct sp_transfer *t)
+{
+    char *url = NULL, *host = NULL;
+    struct sp_addr a;
+    CURLU *u = curl_url();
+    bool may = false;
+
+    curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url);
+    if (u && url && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+        curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+        struct sp_slice s = {(const uint8_t *)host, strlen(host)};
+        if (s.len > 2 && host[0] == '[')
+            s = (struct sp_slice){s.ptr + 1, s.len - 2};
+        bool is_addr = sp_addr_parse(s, false, &a) == SP_OK;
+        if (!is_addr && is_localhost(host))
+            a = sp_addr_v4((const uint8_t[]){127, 0, 0, 1}, 0);
+        may = (!is_addr && !is_localhost(host)) || may_reach(t, &a);
+        if (may)
+            t->reach = is_addr || is_localhost(host) ? sp_addr_scope(&a) : SP_SCOPE_GLOBAL;
+    }
+    curl_free(host);
+    curl_url_cleanup(u);
+    return may;
+}
+
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to)
 {
     const struct sp_addr a = addr_of(&to->addr);
 
+    struct sp_transfer *t = ctx;
+
     (void)purpose;
-    if (!may_reach(ctx, &a))
+    if (t->is_proxied ? !may_ask(t) : !may_reach(t, &a))
         return CURL_SOCKET_BAD;
     return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
@@ -80,6 +119,8 @@ static int before_request(void *ctx, char *ip, char *local_ip, int port, int loc
 
     (void)local_ip;
     (void)local_port;
+    if (t->is_proxied)
+        return may_ask(t) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
     if (strchr(ip, '%')) /* a zone: fe80::1%eth0 */
         *strchr(ip, '%') = '\0';
     if (sp_addr_parse((struct sp_slice){(const uint8_t *)ip, strlen(ip)}, false, &a) != SP_OK)
@@ -191,6 +232,31 @@ static uint32_t connect_ms_of(const struct sp_transfer_cfg *cfg)
     return cfg->timeout_ms != 0 && cfg->timeout_ms < ms ? cfg->timeout_ms : ms;
 }
 
+/* The proxy resolves all names but its own. */
+static CURLcode set_proxy(struct sp_transfer *t, const struct sp_proxy_url *proxy)
+{
+    char text[SP_PROXY_NAME_MAX + 32];
+
+    /* Whoever sets http_proxy or no_proxy for another program decides nothing here. */
+    SET(CURLOPT_NOPROXY, "");
+    if (!proxy) {
+        SET(CURLOPT_PROXY, "");
+        return CURLE_OK;
+    }
+    bool is_v6 = strchr(proxy->host, ':') != NULL;
+    snprintf(text, sizeof(text), "%s://%s%s%s:%u",
+             proxy->kind == SP_PROXY_SOCKS5 ? "socks5h" : "http", is_v6 ? "[" : "", proxy->host,
+             is_v6 ? "]" : "", proxy->port);
+    SET(CURLOPT_PROXY, text);
+    if (proxy->has_user) {
+        SET(CURLOPT_PROXYUSERNAME, proxy->user);
+        SET(CURLOPT_PROXYPASSWORD, proxy->password);
+    }
+    SET(CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC);
+    SET(CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC);
+    return CURLE_OK;
+}
+
 static CURLcode set_limits(struct sp_transfer *t, const struct sp_transfer_cfg *cfg)
 {
     SET(CURLOPT_TIMEOUT_MS, (long)cfg->timeout_ms);
@@ -205,9 +271,7 @@ static CURLcode set_limits(struct sp_transfer *t, const struct sp_transfer_cfg *
     /* A transfer that ends while its name is being resolved leaves the
      * resolver's thread behind; without this curl would wait for it. */
     SET(CURLOPT_QUICK_EXIT, 1L);
-    /* Whoever sets http_proxy for another program decides nothing here. */
-    SET(CURLOPT_PROXY, "");
-    return CURLE_OK;
+    return set_proxy(t, cfg->proxy);
 }
 
 static CURLcode set_calls(struct sp_transfer *t)
@@ -246,9 +310,9 @@ static CURLcode set_interface(struct sp_transfer *t, const char *interface)
 static CURLcode set_cfg(struct sp_transfer *t, const struct sp_transfer_cfg *cfg)
 {
     SET(CURLOPT_URL, cfg->url);
-    if (cfg->family != 0)
+    if (t->family != 0)
         SET(CURLOPT_IPRESOLVE,
-            cfg->family == SP_V4 ? (long)CURL_IPRESOLVE_V4 : (long)CURL_IPRESOLVE_V6);
+            t->family == SP_V4 ? (long)CURL_IPRESOLVE_V4 : (long)CURL_IPRESOLVE_V6);
     if (cfg->user_agent)
         SET(CURLOPT_USERAGENT, cfg->user_agent);
     if (cfg->ca_file)
@@ -265,7 +329,8 @@ enum sp_err sp_transfer_init(struct sp_transfer *t, const struct sp_transfer_cfg
         .reach = cfg->allow_local ? SP_SCOPE_LOOPBACK : SP_SCOPE_GLOBAL,
         .timeout_ms = cfg->timeout_ms,
         .connect_ms = connect_ms_of(cfg),
-        .family = cfg->family,
+        .family = cfg->proxy ? 0 : cfg->family,
+        .is_proxied = cfg->proxy != NULL,
     };
     if (!sp_transfer_takes(cfg->url))
         return SP_EDATA;
@@ -379,6 +444,12 @@ static void say(const struct sp_transfer *t, CURLcode code, char why[SP_TRANSFER
         return;
     case CURLE_OPERATION_TIMEDOUT:
         say_timeout(t, why);
+        return;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        fixed = "the proxy's address cannot be found";
+        break;
+    case CURLE_PROXY:
+        snprintf(why, SP_TRANSFER_WHY_LEN, "the proxy refuses: %.100s", says);
         return;
     case CURLE_COULDNT_RESOLVE_HOST:
         say_host(t, why);

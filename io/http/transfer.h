@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 
 #include "core/base/addr.h"
+#include "core/proxy/proxy.h"
 
 enum {
     SP_TRANSFER_REDIRECT_MAX = 5,
@@ -17,15 +18,16 @@ enum {
 };
 
 struct sp_transfer_cfg {
-    const char *url;        /* all strings are copied by curl */
-    const char *user_agent; /* NULL: none is sent */
-    const char *ca_file;    /* NULL: the system's */
-    const char *interface;  /* device or local address; NULL: any */
-    uint32_t timeout_ms;    /* of the whole; 0: none */
-    uint32_t connect_ms;    /* 0: SP_TRANSFER_CONNECT_MAX_MS */
-    size_t body_max;        /* bytes after decompression */
-    uint8_t family;         /* 4, 6 or 0: either */
-    bool allow_local;       /* the address in url may be private or loopback */
+    const char *url;                  /* all strings are copied by curl */
+    const char *user_agent;           /* NULL: none is sent */
+    const char *ca_file;              /* NULL: the system's */
+    const char *interface;            /* device or local address; NULL: any */
+    const struct sp_proxy_url *proxy; /* NULL: none.  family is left to it */
+    uint32_t timeout_ms;              /* of the whole; 0: none */
+    uint32_t connect_ms;              /* 0: SP_TRANSFER_CONNECT_MAX_MS */
+    size_t body_max;                  /* bytes after decompression */
+    uint8_t family;                   /* 4, 6 or 0: either */
+    bool allow_local;                 /* the address in url may be private or loopback */
 };
 
 struct sp_transfer {
@@ -36,6 +38,7 @@ struct sp_transfer {
     enum sp_scope reach;  /* the most local scope it may go to: falls with each hop */
     uint32_t timeout_ms, connect_ms;
     uint8_t family;
+    bool is_proxied;
     bool too_large, no_memory;
     char refused[SP_TRANSFER_WHY_LEN]; /* why an address was not connected to; "": none */
     char curl_says[CURL_ERROR_SIZE];

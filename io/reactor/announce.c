@@ -165,6 +165,12 @@ void sp_resolve_peer(struct sp_reactor *r, sp_torrent_id id, const char *host_po
         return; /* sp_client_add has refused it with a message */
     memcpy(host, host_port, n);
     host[n] = '\0';
+    struct sp_addr alias;
+    if (sp_gate_used(r)) { /* the proxy resolves it */
+        if (sp_gate_alias(r, host, (uint16_t)port, &alias))
+            sp_torrent_add_peers(r->session, id, &alias, 1, SP_PEER_USER, sp_reactor_now(r));
+        return;
+    }
     (void)look_up(r, (struct lookup){.torrent = id, .port = (uint16_t)port, .named_by_user = true},
                   host);
 }
@@ -173,6 +179,11 @@ static void resolve(struct sp_reactor *r, const struct sp_tracker_action *a)
 {
     struct lookup want = {
         .req = a->req, .port = a->u.resolve.port, .named_by_user = a->u.resolve.named_by_user};
+    if (sp_gate_used(r)) {
+        sp_trackers_resolved(sp_session_trackers(r->session), a->req, NULL, 0,
+                             "UDP trackers are not asked through the proxy", sp_reactor_now(r));
+        return;
+    }
     if (!look_up(r, want, a->u.resolve.host))
         sp_trackers_resolved(sp_session_trackers(r->session), a->req, NULL, 0, NULL,
                              sp_reactor_now(r));
@@ -227,6 +238,8 @@ static bool open_udp(struct sp_reactor *r, enum sp_family family, struct sp_watc
 
 void sp_announce_open(struct sp_reactor *r)
 {
+    if (sp_gate_used(r))
+        return; /* a datagram would go past the proxy */
     r->has_udp4 = open_udp(r, SP_V4, &r->udp4);
     r->has_udp6 = open_udp(r, SP_V6, &r->udp6);
 }

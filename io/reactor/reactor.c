@@ -158,6 +158,7 @@ static void on_publish(uv_timer_t *timer)
     sp_time_ns now = sp_reactor_now(r);
     struct sp_link *next;
 
+    sp_gate_tick(r, now);
     sp_sock_tick(r, now);
     for (struct sp_link *l = r->held.ends.next; l != &r->held.ends; l = next) {
         next = l->next;
@@ -185,6 +186,11 @@ enum sp_err sp_reactor_enter(struct sp_reactor *r, struct sp_held *h)
     }
     r->by_id[h->id] = h;
     return SP_OK;
+}
+
+void sp_reactor_online(struct sp_reactor *r, sp_time_ns now)
+{
+    sp_session_set_online(r->session, !sp_gate_used(r) || r->gate.is_open, now);
 }
 
 /* ---- the thread ---- */
@@ -238,6 +244,8 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     init_handles(r);
     sp_sock_listen(r, listeners, listener_count);
     sp_announce_open(r);
+    sp_reactor_online(r, sp_reactor_now(r));
+    sp_gate_tick(r, sp_reactor_now(r));
 
     /* Signals are the program's; none is handled on our threads. */
     sigfillset(&all);
@@ -265,6 +273,7 @@ static void run_end(struct sp_reactor *r, struct sp_post *post)
     r->stopping = r->ending = true;
     sp_sock_close_all(r);
     sp_announce_close(r);
+    sp_gate_close(r);
     sp_names_end(r->names);
     sp_http_free(r->http, on_http_freed, r);
     for (size_t i = 0; i < SP_COUNT(handles); i++)

@@ -4,6 +4,7 @@
  *   sock.c         peer connections: dial, accept, hand over, read, write
  *   jobs.c         the session's jobs: hash pool, disk pool, hot reads
  *   storage.c      a torrent's files: open, load, check, sync, save
+ *   gate.c         the way out through a proxy
  *   announce.c     the session's trackers: HTTP, names, datagrams
  *   names.c        host names to addresses
  *   reactor.c      the thread, its mailbox, its turn
@@ -23,6 +24,7 @@
 #include "io/hash/hasher.h"
 #include "io/http/http.h"
 #include "io/loop/loop.h"
+#include "io/reactor/gate.h"
 #include "io/store/store.h"
 
 struct sp_reactor;
@@ -46,6 +48,7 @@ struct sp_reactor_env {
     struct sp_reactor **reactors;
     uint32_t reactor_count;
     const char *interface;
+    struct sp_proxy_url proxy; /* kind NONE: none */
     struct sp_hash_key print_key;
     /* Called on reactor threads. */
     void (*event)(void *ctx, const struct sp_client_event *ev);
@@ -138,6 +141,7 @@ struct sp_reactor {
     bool has_udp4, has_udp6;
     struct http_ref *http_refs; /* announce.c */
     struct sp_names *names;
+    struct sp_gate gate;                /* through the proxy */
     struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
     uint64_t down_Bps, up_Bps, memory_bytes; /* its share, client.c */
@@ -173,6 +177,9 @@ struct sp_held *sp_reactor_find(struct sp_reactor *r, sp_torrent_id id);
 SP_MUST_USE enum sp_err sp_reactor_enter(struct sp_reactor *r, struct sp_held *h);
 void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_torrent_id id,
                       enum sp_err err, const char *text);
+
+/* Tells the session whether anybody can be reached at all. */
+void sp_reactor_online(struct sp_reactor *r, sp_time_ns now);
 
 /* sock.c */
 struct sp_sock;

@@ -19,7 +19,8 @@ enum {
     SEND_LIST = 256,
 };
 
-#define NAME_TIMEOUT_NS (15 * SP_SECOND_NS)
+#define NAME_TIMEOUT_NS   (15 * SP_SECOND_NS)
+#define PROXY_PATIENCE_NS (10 * SP_SECOND_NS)
 
 _Static_assert(sizeof(struct sp_iov) == sizeof(struct iovec) &&
                    offsetof(struct sp_iov, len) == offsetof(struct iovec, iov_len),
@@ -34,6 +35,8 @@ struct sp_sock {
     struct sp_reactor *r;
     struct sp_conn *conn; /* NULL: not named yet, or closed */
     struct sp_addr addr;
+    struct sp_passage *passage; /* through the proxy, until it is open */
+    bool is_met;                /* the proxy has taken the connection */
     bool connecting, reading, writing;
     uint8_t head_len;
     uint8_t head[SP_HANDSHAKE_HEAD_LEN]; /* of an accepted connection without a name */
@@ -47,13 +50,18 @@ static void want(struct sp_sock *k)
 
 static void on_freed(struct sp_watch *w)
 {
-    free(w->ctx);
+    struct sp_sock *k = w->ctx;
+    sp_passage_free(k->passage);
+    free(k);
 }
 
 void sp_sock_close(struct sp_sock *k)
 {
     if (!k)
         return;
+    /* A proxy that does not even take connections is silent for all. */
+    if (k->passage && !k->is_met && sp_reactor_now(k->r) - k->since > PROXY_PATIENCE_NS)
+        sp_gate_failed(k->r, "does not answer");
     k->conn = NULL;
     sp_list_del(&k->r->socks, &k->link);
     sp_watch_close(&k->watch, on_freed);
@@ -226,13 +234,42 @@ static void read_head(struct sp_sock *k)
         hand_over(k, to);
 }
 
+/* Through the proxy, as far as it goes now; true: the peer is reached. */
+static bool passed(struct sp_sock *k)
+{
+    const char *why;
+    int events;
+
+    k->is_met = true;
+    switch (sp_passage_step(k->passage, k->watch.fd, &events, &why)) {
+    case SP_PROXY_TALKING:
+        k->reading = events & UV_READABLE;
+        k->writing = events & UV_WRITABLE;
+        want(k);
+        return false;
+    case SP_PROXY_FAILED:
+        sp_gate_refused(k->r, k->passage);
+        lost(k, why);
+        return false;
+    case SP_PROXY_DONE:
+        break;
+    }
+    sp_passage_free(k->passage);
+    k->passage = NULL;
+    return true;
+}
+
 static void connected(struct sp_sock *k)
 {
-    int err = sp_tcp_connected(k->watch.fd);
+    int err = k->is_met ? 0 : sp_tcp_connected(k->watch.fd);
+    if (err && k->passage)
+        sp_gate_failed(k->r, strerror(err));
     if (err) {
         lost(k, strerror(err));
         return;
     }
+    if (k->passage && !passed(k))
+        return;
     k->connecting = k->writing = false;
     k->reading = true;
     want(k);
@@ -324,8 +361,13 @@ void sp_sock_listen(struct sp_reactor *r, const int *fds, uint32_t count)
 
 void sp_sock_dial(struct sp_reactor *r, struct sp_conn *c, const struct sp_addr *addr)
 {
-    int fd = sp_tcp_connect(addr, r->env->interface);
+    bool proxied = sp_gate_used(r);
+    int fd = proxied ? sp_gate_connect(r) : sp_tcp_connect(addr, r->env->interface);
     struct sp_sock *k = fd < 0 ? NULL : new_sock(r, fd, addr);
+    if (k && proxied && !(k->passage = sp_passage_new(r, addr))) {
+        sp_sock_close(k);
+        k = NULL;
+    }
     if (!k) {
         sp_conn_closed(c, fd < 0 ? strerror(errno) : "out of memory", sp_reactor_now(r));
         return;

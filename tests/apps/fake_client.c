@@ -455,6 +455,15 @@ enum sp_err sp_fetch_url(const char *url, size_t max_bytes, const volatile bool 
     return SP_OK;
 }
 
+enum sp_err sp_fetch_url_through(const char *url, const char *proxy, const char *interface,
+                                 size_t max_bytes, const volatile bool *cancel, uint8_t **ret_bytes,
+                                 size_t *ret_len, struct sp_diag *diag)
+{
+    (void)proxy;
+    (void)interface;
+    return sp_fetch_url(url, max_bytes, cancel, ret_bytes, ret_len, diag);
+}
+
 void sp_bytes_free(uint8_t *bytes)
 {
     free(bytes);

@@ -15,6 +15,7 @@ QUIET_NET = ['--no-dht', '--no-pex', '--no-lsd', '--no-utp', '--no-portmap']
 class Spate(Peer):
     name = 'spate'
     stop_signal = signal.SIGINT
+    listens = True
 
     def __init__(self, world, up=0, down=0, options=(), host=None):
         super().__init__(world, up, down, host)
@@ -24,7 +25,7 @@ class Spate(Peer):
 
     def launch(self, command, torrent, folder, *options):
         limits = (['--up', str(self.up)] if self.up else []) + (['--down', str(self.down)] if self.down else [])
-        argv = [PROGRAM, command, torrent.path, '--dir', folder, '--listen', self.address, '--state', self.state,
+        argv = [PROGRAM, command, torrent.path, '--dir', folder, '--state', self.state, *(['--listen', self.address] if self.listens else []),
                 '--json', *QUIET_NET, *limits, *self.options, *options]
         with open(self.events_path, 'ab') as out:
             self.start(argv, stdout=out)
