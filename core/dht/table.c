@@ -340,6 +340,12 @@ void sp_dht_table_failed(struct sp_dht_table *t, const struct sp_dht_contact *c)
         take_out(t, find_ip(t, &c->addr));
 }
 
+bool sp_dht_table_has(const struct sp_dht_table *t, const struct sp_dht_contact *c)
+{
+    const struct entry *e = find(t, c);
+    return e && e->fails == 0;
+}
+
 bool sp_dht_table_wants(const struct sp_dht_table *t, const struct sp_dht_contact *c)
 {
     if (is_ours(t, c) || find(t, c) || find_ip(t, &c->addr) < t->count)

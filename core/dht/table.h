@@ -74,6 +74,8 @@ void sp_dht_table_heard(struct sp_dht_table *t, const struct sp_dht_contact *c, 
 /* It did not answer. */
 void sp_dht_table_failed(struct sp_dht_table *t, const struct sp_dht_contact *c);
 
+/* c is in it, and answered when it was last asked. */
+bool sp_dht_table_has(const struct sp_dht_table *t, const struct sp_dht_contact *c);
 /* Would an answer of it find a place?  So that no ping is wasted. */
 bool sp_dht_table_wants(const struct sp_dht_table *t, const struct sp_dht_contact *c);
 
