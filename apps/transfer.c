@@ -81,6 +81,15 @@ static bool make_dirs(const char *path)
     return ok;
 }
 
+static enum sp_encryption encryption_of(const struct opts *opts)
+{
+    const char *text = opts_has(opts, OPT_ENCRYPT) ? opts->value[OPT_ENCRYPT].text : "allow";
+    return text[0] == 'o'   ? SP_ENCRYPT_OFF
+           : text[0] == 'p' ? SP_ENCRYPT_PREFER
+           : text[0] == 'r' ? SP_ENCRYPT_REQUIRE
+                            : SP_ENCRYPT_ALLOW;
+}
+
 static bool choose_state_dir(struct transfer *t)
 {
     if (opts_has(t->opts, OPT_NO_STATE))
@@ -123,6 +132,7 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     cfg.proxy = opts->value[OPT_PROXY].text;
     cfg.interface = opts->value[OPT_INTERFACE].text;
     cfg.no_pex = opts_has(opts, OPT_NO_PEX);
+    cfg.encryption = encryption_of(opts);
     *ret_cfg = cfg;
     return true;
 }
@@ -222,15 +232,6 @@ static int add(struct transfer *t, struct transfer_torrent *torrent, const char 
     return EXIT_DONE;
 }
 
-/* What scripts ask for and there is no way to give. */
-static bool is_possible(const struct opts *opts)
-{
-    if (!opts_has(opts, OPT_ENCRYPT) || strcmp(opts->value[OPT_ENCRYPT].text, "require") != 0)
-        return true;
-    cmd_error(opts, "--encrypt require: encrypted connections are not supported yet");
-    return false;
-}
-
 /* Most of what keeps a client from starting is about its state: what helps. */
 static int client_failed(const struct transfer *t, enum sp_err err, const struct sp_diag *diag)
 {
@@ -251,8 +252,6 @@ int transfer_start(struct transfer *t, const char *dir)
     enum sp_err err;
     int code = EXIT_DONE;
 
-    if (!is_possible(t->opts))
-        return EXIT_FAILED;
     if (!selection_fits(t))
         return EXIT_USAGE;
     if (t->role == TRANSFER_GET && !make_dirs(dir)) {

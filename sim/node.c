@@ -85,6 +85,7 @@ static void forget_sock(struct sim_node *n, struct sim_sock *k)
     while (*at != k)
         at = &(*at)->next;
     *at = k->next;
+    sp_mem_free(n->sim->mem, k->door);
     sp_mem_free(n->sim->mem, k);
 }
 
@@ -269,28 +270,69 @@ static void recv_next(struct sim_node *n, struct sim_sock *k)
     }
 }
 
-/* An accepted one says which torrent it is about first. */
-static void read_head(struct sim_node *n, struct sim_sock *k)
-{
-    struct sim *sim = n->sim;
-    uint8_t hash[SP_SHA1_LEN];
-    size_t len = sim_link_readable(k->link, k->side), room = sizeof(k->head) - k->head_len;
+/* ---- an accepted stream says which torrent it is about first ---- */
 
-    len = len < room ? len : room;
-    sim_link_read(k->link, k->side, k->head + k->head_len, len);
-    k->head_len += (uint32_t)len;
-    enum sp_err err = sp_handshake_peek((struct sp_slice){k->head, k->head_len}, hash);
-    if (err == SP_AGAIN)
-        return;
-    sp_torrent_id id = err == SP_OK ? sp_session_find(n->session, hash) : SP_TORRENT_NONE;
-    struct sp_addr *from = &k->link->addr.from;
-    k->conn = id == SP_TORRENT_NONE ? NULL : sp_session_accept(n->session, id, from, k, sim->now);
-    if (!k->conn) {
+static bool find_skey(void *ctx, const uint8_t req2[SP_SHA1_LEN], uint8_t ret[SP_SHA1_LEN])
+{
+    const struct sim *sim = ctx;
+    uint8_t ours[SP_SHA1_LEN];
+
+    sp_mse_req2(sim->mi->info_hash_v1, ours);
+    memcpy(ret, sim->mi->info_hash_v1, SP_SHA1_LEN);
+    return memcmp(ours, req2, sizeof(ours)) == 0;
+}
+
+static void say_at_door(struct sim_sock *k)
+{
+    struct sp_slice out = sp_door_out(k->door);
+    size_t room = sim_link_room(k->link, k->side), len = out.len < room ? out.len : room;
+
+    if (len > 0)
+        sim_link_push(k->link, k->side, out.ptr, len);
+    if (len < out.len)
+        sim_link_wait(k->link, k->side);
+    sp_door_sent(k->door, len);
+}
+
+static void after_door(struct sim_node *n, struct sim_sock *k, enum sp_door_state state)
+{
+    if (state == SP_DOOR_FAILED) {
         fx_close(n, k);
         return;
     }
-    sp_conn_received_bytes(k->conn, (struct sp_slice){k->head, k->head_len}, sim->now);
-    recv_next(n, k);
+    say_at_door(k);
+    if (state != SP_DOOR_NAMED)
+        return;
+    k->conn = sp_session_enter(n->session, k->door, &k->link->addr.from, k, n->sim->now);
+    sp_mem_free(n->sim->mem, k->door);
+    k->door = NULL;
+    if (k->conn)
+        recv_next(n, k);
+    else
+        fx_close(n, k);
+}
+
+/* An empty purse is full again a moment later. */
+static void read_door(struct sim_node *n, struct sim_sock *k)
+{
+    struct sim *sim = n->sim;
+    struct sp_iov room = sp_door_room(k->door);
+    size_t len = sim_link_readable(k->link, k->side);
+
+    if (len == 0 && sim_link_at_end(k->link, k->side)) {
+        k->link->side[k->side].open = false;
+        sim_node_lost(n, k->link, k->side);
+        return;
+    }
+    len = len < room.len ? len : room.len;
+    if (len > 1 && sim_chance(sim, 250))
+        len = 1 + sim_below(sim, len);
+    sim_link_read(k->link, k->side, room.ptr, len);
+    enum sp_door_state state = sp_door_received(k->door, len, &n->purse, sim->now);
+    if (state == SP_DOOR_ASKING &&
+        (sim_link_readable(k->link, k->side) > 0 || sim_link_at_end(k->link, k->side)))
+        sim_link_again(k->link, k->side);
+    after_door(n, k, state);
 }
 
 /* ---- what the net tells ---- */
@@ -314,8 +356,12 @@ void sim_node_refused(struct sim_node *n, struct sim_link *l)
 void sim_node_accepted(struct sim_node *n, struct sim_link *l)
 {
     struct sim_sock *k = new_sock(n);
+    struct sp_mse_dice dice;
     k->link = l;
     k->side = 1;
+    k->door = sim_alloc(n->sim, 1, sizeof(*k->door));
+    sp_session_dice(n->session, &dice);
+    sp_door_init(k->door, n->plan->encryption, &dice, find_skey, n->sim);
     l->side[1].user = k;
     sim_note(n->sim, n->host, "accepts", l->side[0].host, l->id);
 }
@@ -323,17 +369,20 @@ void sim_node_accepted(struct sim_node *n, struct sim_link *l)
 void sim_node_readable(struct sim_node *n, struct sim_link *l, int side)
 {
     struct sim_sock *k = l->side[side].user;
-    if (k->conn)
-        recv_next(n, k);
+    if (k->door)
+        read_door(n, k);
     else
-        read_head(n, k);
+        recv_next(n, k);
     sim_node_pump(n);
 }
 
 void sim_node_writable(struct sim_node *n, struct sim_link *l, int side)
 {
     struct sim_sock *k = l->side[side].user;
-    send_some(n, k);
+    if (k->door)
+        say_at_door(k);
+    else
+        send_some(n, k);
     sim_node_pump(n);
 }
 
@@ -410,7 +459,8 @@ void sim_node_start(struct sim_node *n)
                                  .conn_max = plan->conn_max,
                                  .torrent_conn_max = plan->conn_max,
                                  .half_open_max = 8,
-                                 .upload_slots_max = plan->slots_max};
+                                 .upload_slots_max = plan->slots_max,
+                                 .encryption = plan->encryption};
     struct sp_tracker_url url = {.url = SP_LIT("http://tracker.example/announce")};
     struct sp_session_add add = {.metainfo = sim->mi,
                                  .sequential = plan->sequential,
@@ -419,6 +469,7 @@ void sim_node_start(struct sim_node *n)
                                  .tracker_count = sim->plan->by_tracker};
 
     sp_rng_bytes(&sim->rng, cfg.secret, sizeof(cfg.secret));
+    memcpy(cfg.mse_key, cfg.secret, sizeof(cfg.mse_key));
     memcpy(cfg.peer_id, "-SP0001-", 8);
     sp_rng_bytes(&sim->rng, cfg.peer_id + 8, 12);
     n->mem.flaky = false;

@@ -438,6 +438,20 @@ static void event(struct sim_talk *t, const struct sp_wire_event *ev)
     }
 }
 
+/* They do not know it, and hang up as other clients do that have none. */
+static bool begins_with_mse(const struct sim_talk *t)
+{
+    const struct sim *sim = sim_of(t);
+    return !t->greeted && t->side == 1 && sim_is_node(sim, other(t)) &&
+           sim->nodes[other(t)].plan->encryption != SP_ENCRYPT_OFF;
+}
+
+static void hang_up(struct sim_talk *t)
+{
+    sim_link_close(t->link, t->side);
+    end_talk(t);
+}
+
 static void feed(struct sim_talk *t, struct sp_slice in)
 {
     struct sp_wire_event ev;
@@ -446,7 +460,9 @@ static void feed(struct sim_talk *t, struct sp_slice in)
     do {
         used = 0;
         if (sp_wire_recv(&t->wire, in, &used, &ev) != SP_OK) {
-            if (sim_is_node(sim_of(t), other(t)) && !sim_of(t)->plan->alloc_fails)
+            if (begins_with_mse(t))
+                hang_up(t);
+            else if (sim_is_node(sim_of(t), other(t)) && !sim_of(t)->plan->alloc_fails)
                 sim_break(sim_of(t), other(t), sp_wire_why(&t->wire));
             return;
         }

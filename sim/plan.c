@@ -87,6 +87,18 @@ static void draw_trouble(struct sp_rng *r, struct sim_plan *plan)
         plan->alloc_fails = (uint32_t)PICK(r, 10, 1000, 5000);
 }
 
+/* Scripted peers speak plain text alone.  Who requires RC4 never meets them,
+ * nor those who have none. */
+static void draw_encryption(struct sp_rng *r, struct sim_plan *plan)
+{
+    if (maybe(r, 40))
+        return;
+    uint64_t extreme = PICK(r, SP_ENCRYPT_ALLOW, SP_ENCRYPT_OFF, SP_ENCRYPT_REQUIRE);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan->nodes[i].encryption =
+            (enum sp_encryption)PICK(r, SP_ENCRYPT_ALLOW, SP_ENCRYPT_PREFER, extreme);
+}
+
 void sim_draw(uint64_t seed, struct sim_plan *plan)
 {
     struct sp_rng rng = sp_rng_of(seed), *r = &rng;
@@ -123,6 +135,7 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
         plan->split_at = below(r, plan->heal_at);
         plan->rejoin_at = plan->heal_at;
     }
+    draw_encryption(r, plan);
 }
 
 const char *sim_traits_text(uint32_t traits, char text[256])

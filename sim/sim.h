@@ -17,6 +17,7 @@
 #define SP_SIM_SIM_H
 
 #include "core/base/mem.h"
+#include "spate/client.h"
 #include "spate/err.h"
 
 enum {
@@ -71,6 +72,7 @@ struct sim_node_plan {
     uint32_t hot_permille; /* reads that are answered on the spot */
     uint32_t conn_max;
     uint32_t slots_max;
+    enum sp_encryption encryption;
 };
 
 /* Everything that a run does, but for its dice. */

@@ -20,6 +20,7 @@
 #include "core/base/buf.h"
 #include "core/base/queue.h"
 #include "core/base/rng.h"
+#include "core/session/door.h"
 #include "core/session/session.h"
 #include "core/wire/wire.h"
 #include "sim/sim.h"
@@ -112,8 +113,7 @@ struct sim_sock {
     struct sim_link *link;
     int side;
     struct sp_conn *conn;
-    uint8_t head[SP_HANDSHAKE_LEN]; /* accepted: what came before the torrent was known */
-    uint32_t head_len;
+    struct sp_door *door;  /* accepted: until the torrent is known */
     bool blocked;          /* the link is full */
     struct sim_sock *next; /* of the node; freed with it */
 };
@@ -142,6 +142,7 @@ struct sim_node {
     sp_time_ns full_until, slow_until;
     sp_time_ns complete_at;
     sp_time_ns born_at; /* of this session, for rate limits */
+    struct sp_purse purse;
     uint64_t limit_up_Bps, limit_down_Bps;
     uint64_t payload_in, payload_out; /* of lives that ended */
     uint64_t wasted;

@@ -42,6 +42,8 @@ struct sp_session_cfg {
     const struct sp_mem *block_mem; /* 2 MiB slabs of payload; NULL: mem */
     uint64_t seed;                  /* of all randomness */
     uint8_t secret[16];             /* keys tables and fingerprints; not guessable by peers */
+    uint8_t mse_key[16];            /* from a cryptographic source, another for each session:
+                                       of it come the secrets of MSE's key exchange */
     uint8_t peer_id[SP_PEER_ID_LEN];
     const char *client_name;   /* "Spate 0.1.0": v of BEP-0010; copied */
     uint16_t listen_port;      /* 0: none */
@@ -52,6 +54,7 @@ struct sp_session_cfg {
     bool allow_local_peers;    /* peers from trackers may be private or loopback */
     bool no_pex;               /* no peer exchange (BEP-0011) */
     bool want_prints;          /* unused unless a piece failed; for tests: always */
+    enum sp_encryption encryption;
 };
 
 SP_MUST_USE enum sp_err sp_session_new(const struct sp_session_cfg *cfg, sp_time_ns now,

@@ -157,6 +157,8 @@ static void detach(struct sp_conn *c, sp_time_ns now)
     sp_list_del(&h->up_waiting, &c->up_link);
     sp_wire_done(&c->wire);
     sp_buf_done(&c->out);
+    sp_crypt_free(h->mem, c->crypt);
+    c->crypt = NULL;
     sp_queue_done(&c->asks, h->mem);
     if (c->have.bytes)
         sp_bits_done(&c->have, h->mem);
@@ -229,6 +231,7 @@ void sp_conn_opened(struct sp_conn *c, sp_time_ns now)
     c->opened_at = c->last_recv_at = c->last_send_at = now;
     sp_conn_wants_send(c);
     sp_swarm_dial_next(c->t, now);
+    sp_crypt_opened(c, now);
 }
 
 /* ---- time ---- */
@@ -247,6 +250,7 @@ static void trim(struct sp_conn *c, sp_time_ns now)
         sp_queue_done(&c->asks, c->h->mem);
     if (c->out.len == 0 && c->out.cap > OUT_IDLE_MAX && now - c->last_send_at > TRIM_NS)
         sp_buf_trim(&c->out);
+    sp_crypt_trim(c);
 }
 
 void sp_conn_tick(struct sp_conn *c, sp_time_ns now)

@@ -24,6 +24,7 @@ struct sp_hub {
     const struct sp_session_cfg *cfg;
     struct sp_rng rng;
     struct sp_hash_key key;
+    uint64_t dice_count; /* made of cfg->mse_key so far */
     struct sp_pool pool;
     struct sp_cache cache; /* blocks of pieces that peers ask for */
     struct sp_timers timers;

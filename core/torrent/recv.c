@@ -72,7 +72,9 @@ uint32_t sp_conn_recv_room(struct sp_conn *c, struct sp_iov iov[SP_CONN_IOV_MAX]
         limit = SP_CONN_RECV_MAX;
 
     uint32_t left = sp_wire_block_left(&c->wire);
-    if (left && !c->has_cur) {
+    if (c->crypt && c->crypt->mse) {
+        add_room(h, h->scratch, SP_HUB_SCRATCH_LEN, &total);
+    } else if (left && !c->has_cur) {
         add_room(h, h->scratch, left < SP_HUB_SCRATCH_LEN ? left : SP_HUB_SCRATCH_LEN, &total);
     } else {
         if (left) {
@@ -181,6 +183,27 @@ static void count(struct sp_conn *c, size_t len, sp_time_ns now)
     c->last_recv_at = now;
 }
 
+/* Enciphered bytes that lie in scratch. */
+static void take_scratch(struct sp_conn *c, size_t len, sp_time_ns now)
+{
+    struct rest rest = {.spilled = true};
+    struct sp_slice in = sp_crypt_received(c, c->h->scratch, len, now);
+
+    if (in.len > 0)
+        feed(c, in, &rest, now);
+}
+
+/* The len bytes that came where sp_conn_recv_room said. */
+static void decipher_room(struct sp_conn *c, size_t len)
+{
+    const struct sp_hub *h = c->h;
+    for (uint32_t i = 0; len > 0 && i < h->room_count; i++) {
+        size_t n = h->room[i].len < len ? h->room[i].len : len;
+        sp_crypt_decipher(c->crypt, h->room[i].ptr, n);
+        len -= n;
+    }
+}
+
 void sp_conn_received(struct sp_conn *c, size_t len, sp_time_ns now)
 {
     struct sp_hub *h = c->h;
@@ -189,6 +212,12 @@ void sp_conn_received(struct sp_conn *c, size_t len, sp_time_ns now)
         return;
     assert(h->room_conn == c);
     count(c, len, now);
+    if (c->crypt && c->crypt->mse) {
+        take_scratch(c, len, now);
+        len = 0;
+    } else if (c->crypt) {
+        decipher_room(c, len);
+    }
     struct rest rest = {.len = len};
     while (rest.len > 0 && c->state != CONN_DEAD) {
         assert(rest.next < h->room_count);
@@ -208,7 +237,13 @@ void sp_conn_received_bytes(struct sp_conn *c, struct sp_slice bytes, sp_time_ns
     if (c->state == CONN_DEAD)
         return;
     count(c, bytes.len, now);
-    feed(c, bytes, &rest, now);
+    if (!c->crypt)
+        feed(c, bytes, &rest, now);
+    for (size_t n; c->crypt && bytes.len > 0; bytes.ptr += n, bytes.len -= n) {
+        n = bytes.len < SP_HUB_SCRATCH_LEN ? bytes.len : SP_HUB_SCRATCH_LEN;
+        memcpy(c->h->scratch, bytes.ptr, n);
+        take_scratch(c, n, now);
+    }
     if (c->state == CONN_OPEN)
         sp_ask_more(c, now);
 }

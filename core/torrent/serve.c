@@ -358,13 +358,12 @@ static bool is_begun(const struct sp_conn *c, uint32_t ix)
            ((const struct sp_chunk *)sp_queue_at(&c->chunks, ix))->head_len == 0;
 }
 
-uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, sp_time_ns now)
+uint32_t sp_serve_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, uint64_t max,
+                       sp_time_ns now)
 {
-    struct gather g = {.list = list, .cap = cap, .left = SP_CONN_SEND_MAX};
+    struct gather g = {.list = list, .cap = cap, .left = max};
     uint32_t ix = 0;
 
-    if (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN)
-        return 0;
     sp_serve_fill(c);
     if (c->missed) {
         sp_conn_end(c, "does not read what we send", now);
@@ -389,6 +388,15 @@ uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t ca
     while (ix < c->chunks.count && add_chunk(&g, sp_queue_at(&c->chunks, ix), 0))
         ix++;
     return g.count;
+}
+
+uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, sp_time_ns now)
+{
+    if (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN)
+        return 0;
+    if (c->crypt)
+        return sp_crypt_send_list(c, list, cap, now);
+    return sp_serve_list(c, list, cap, SP_CONN_SEND_MAX, now);
 }
 
 /* Takes up to *len bytes off the first chunk. */
@@ -417,13 +425,17 @@ static void chunk_sent(struct sp_conn *c, size_t *len, sp_time_ns now)
 
 void sp_conn_sent(struct sp_conn *c, size_t len, sp_time_ns now)
 {
-
-    if (c->state == CONN_DEAD)
+    if (c->state == CONN_DEAD || (c->crypt && sp_crypt_sent(c, len, now)))
         return;
+    sp_serve_sent(c, len, now);
+}
+
+void sp_serve_sent(struct sp_conn *c, size_t len, sp_time_ns now)
+{
     sp_bucket_take(&c->h->up, len);
     sp_bucket_take(&c->t->up, len);
     c->last_send_at = now;
-    /* In the order of sp_conn_send_list. */
+    /* In the order of sp_serve_list. */
     while (len > 0 && c->chunks.count && is_begun(c, 0))
         chunk_sent(c, &len, now);
     size_t control = sp_buf_slice(&c->out).len;

@@ -11,6 +11,7 @@
  *   choke.c     whom to serve
  *   pex.c, hearsay.c   peers that peers tell of (pex.h)
  *   super.c     super-seeding
+ *   crypt.c     enciphered connections
  */
 #ifndef SP_TORRENT_STATE_H
 #define SP_TORRENT_STATE_H
@@ -18,6 +19,7 @@
 #include "core/choker/choker.h"
 #include "core/picker/blame.h"
 #include "core/picker/picker.h"
+#include "core/torrent/crypt.h"
 #include "core/torrent/hub.h"
 #include "core/torrent/pex.h"
 #include "core/wire/wire.h"
@@ -107,12 +109,15 @@ struct sp_conn {
     bool have_all, upload_only, snubbed, optimistic, endgame;
     bool missed;     /* a message to it found no room: it is to be ended */
     uint8_t counted; /* enum counted: how the picker's availability knows it */
+    uint8_t cipher;  /* enum sp_cipher: what it turned out to be */
+    bool dials_mse;  /* begins with the handshake of MSE */
 
     struct sp_link effect_link, send_link, starved_link, down_link, up_link;
 
     struct sp_wire wire;
-    uint32_t msg_bytes; /* of an unfinished message, taken by the wire so far */
-    struct sp_buf out;  /* control messages */
+    uint32_t msg_bytes;     /* of an unfinished message, taken by the wire so far */
+    struct sp_buf out;      /* control messages */
+    struct sp_crypt *crypt; /* NULL: bytes are what they seem */
 
     struct sp_told *told; /* what it said it has before we knew the pieces; NULL: nothing */
     struct sp_bits have;  /* without storage while have_all, or before anything is known */
@@ -173,6 +178,8 @@ struct sp_candidate {
     uint16_t teller;   /* whose word alone it rests on, + 1; 0: nobody's (hearsay.c) */
     uint32_t rank;     /* the higher, the earlier (swarm.c) */
     uint32_t relay;    /* the peer that told us last and can introduce us (BEP-0055) */
+    bool other_mode;   /* answers to the mode that the policy has second (crypt.c) */
+    bool switched;     /* and is being tried that way */
 };
 
 /* What an address took from us over connections that are gone (choke.c). */
@@ -381,6 +388,10 @@ void sp_serve_choked(struct sp_conn *c);
 void sp_serve_fill(struct sp_conn *c);
 void sp_serve_done(struct sp_work *w, enum sp_err err, const char *text, sp_time_ns now);
 void sp_serve_drop(struct sp_conn *c);
+/* As sp_conn_send_list and sp_conn_sent, in plain text and up to max bytes. */
+uint32_t sp_serve_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, uint64_t max,
+                       sp_time_ns now);
+void sp_serve_sent(struct sp_conn *c, size_t len, sp_time_ns now);
 
 /* super.c */
 void sp_super_begin(struct sp_torrent *t); /* if it is wished for, and has everything */

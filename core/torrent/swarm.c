@@ -280,6 +280,7 @@ static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
         if (!c)
             return;
         c->named_by_user = a->sources & SP_PEER_USER;
+        c->dials_mse = sp_crypt_is_first(t, a);
         a->connected = true;
         sp_hearsay_dialing(c, a);
         sp_list_add(&h->dialing, &c->effect_link);
@@ -325,6 +326,8 @@ void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now)
         return;
     a->connected = false;
     a->seed = sp_conn_is_seed(c) || c->upload_only;
+    if (sp_crypt_retry(c, a, now))
+        return;
     /* Who was of use is soon worth another try.  A handshake alone is none: two
      * seeds would meet and part for ever. */
     bool stayed = c->state == CONN_OPEN && now - c->opened_at > USELESS_NS;

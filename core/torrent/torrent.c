@@ -564,6 +564,7 @@ uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_p
             .interested = c->am_interested,
             .snubbed = c->snubbed,
             .optimistic = c->optimistic,
+            .cipher = c->cipher,
         };
         const struct sp_candidate *a = sp_swarm_find(t, &c->listen);
         ret[n].sources = (uint8_t)((a ? a->sources : 0) | (c->incoming ? SP_PEER_INCOMING : 0));

@@ -28,6 +28,15 @@ struct sp_metainfo;
 
 enum { SP_LISTEN_MAX = 8, SP_CLIENT_TEXT_LEN = 192, SP_HOST_TEXT_LEN = 64 };
 
+/* Message stream encryption hides from middlemen that a stream is BitTorrent's.
+ * It keeps nothing secret: RC4, and no proof of who the other one is. */
+enum sp_encryption {
+    SP_ENCRYPT_ALLOW,   /* take both; dial in plain text, enciphered where that is refused */
+    SP_ENCRYPT_OFF,     /* plain text alone */
+    SP_ENCRYPT_PREFER,  /* take both; dial enciphered, in plain text where that is refused */
+    SP_ENCRYPT_REQUIRE, /* RC4 alone, both ways */
+};
+
 struct sp_client_cfg {
     const char *state_dir;             /* where resume state is kept; NULL: nowhere */
     const char *listen[SP_LISTEN_MAX]; /* "ADDR:PORT", "[V6]:PORT", ":PORT"; port 0: any free */
@@ -50,6 +59,7 @@ struct sp_client_cfg {
     const char *user_agent; /* NULL: "Spate/VERSION" */
     const char *ca_file;    /* PEM bundle for https trackers; NULL: the system's */
     uint64_t seed;          /* of all randomness but the peer id, for tests; 0: from the system */
+    enum sp_encryption encryption; /* SP_ENCRYPT_ALLOW */
 };
 
 /* All defaults as told above. */
@@ -212,6 +222,12 @@ struct sp_client_totals {
 
 SP_API void sp_client_totals(const struct sp_client *client, struct sp_client_totals *ret_totals);
 
+enum sp_cipher {
+    SP_CIPHER_NONE,
+    SP_CIPHER_HANDSHAKE, /* the handshake of MSE, plain text after it */
+    SP_CIPHER_RC4,
+};
+
 struct sp_peer_info {
     char address[SP_HOST_TEXT_LEN];
     char client[64];     /* name and version, made printable */
@@ -220,6 +236,7 @@ struct sp_peer_info {
     uint32_t asked; /* blocks we wait for */
     bool incoming, choking_us, choked, interested_us, interested, snubbed, optimistic;
     uint8_t sources; /* enum sp_peer_source, or-ed */
+    enum sp_cipher cipher;
 };
 
 /* What waits at index from on; up to cap entries.  The first call for a

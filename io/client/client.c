@@ -122,6 +122,7 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         .upload_slots_max = c->cfg.upload_slots_max,
         .allow_local_peers = c->cfg.allow_local_peers,
         .no_pex = c->cfg.no_pex,
+        .encryption = c->cfg.encryption,
     };
     struct sp_http_cfg hc = {.user_agent = c->user_agent,
                              .ca_file = c->cfg.ca_file,
@@ -145,6 +146,9 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
     }
     for (uint32_t i = 0; i < c->reactor_count; i++) {
         sc.seed = sp_rng_u64(&rng);
+        sp_rng_bytes(&rng, sc.mse_key, sizeof(sc.mse_key));
+        if (!c->cfg.seed && getrandom(sc.mse_key, sizeof(sc.mse_key), 0) != sizeof(sc.mse_key))
+            return sp_client_say(diag, SP_EIO, "no randomness: %s", strerror(errno));
         enum sp_err err =
             sp_reactor_start(c->reactors[i], &c->env, i, &sc, &hc, l->fds[i], l->count);
         if (err != SP_OK)
@@ -179,6 +183,7 @@ static enum sp_err init_sync(struct sp_client *c)
 {
     pthread_condattr_t attr;
     c->last = &c->first;
+    c->by_req2 = sp_map_of(sp_mem_libc());
     c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (c->event_fd < 0 || pthread_mutex_init(&c->lock, NULL) != 0 ||
         pthread_condattr_init(&attr) != 0)
@@ -204,6 +209,8 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         .reactors = c->reactors,
         .reactor_count = c->reactor_count,
         .interface = c->cfg.interface,
+        .encryption = c->cfg.encryption,
+        .find_skey = sp_client_find_skey,
         .event = sp_client_on_event,
         .publish = sp_client_on_publish,
         .ctx = c,
@@ -263,6 +270,7 @@ void sp_client_free(struct sp_client *c)
     free((void *)(uintptr_t)c->cfg.ca_file);
     free(c->held);
     free(c->hashes);
+    sp_map_done(&c->by_req2);
     close(c->event_fd);
     pthread_mutex_destroy(&c->lock);
     pthread_cond_destroy(&c->came);

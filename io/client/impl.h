@@ -11,6 +11,7 @@
 #ifndef SP_IO_CLIENT_IMPL_H
 #define SP_IO_CLIENT_IMPL_H
 
+#include "core/base/map.h"
 #include "io/client/client.h"
 
 enum {
@@ -43,6 +44,7 @@ struct sp_client {
     /* Torrents by id; slots are not used again. */
     struct sp_held **held;
     uint8_t (*hashes)[SP_SHA1_LEN];
+    struct sp_map by_req2; /* the same by sp_mse_req2 of the hash */
     uint32_t held_count, held_cap;
     struct sp_client_totals totals[REACTORS_MAX];
 };
@@ -50,6 +52,10 @@ struct sp_client {
 /* client.c: fills diag, gives err. */
 SP_PRINTF(3, 4)
 enum sp_err sp_client_say(struct sp_diag *diag, enum sp_err err, const char *format, ...);
+
+/* torrents.c: sp_mse_find, ctx is the client. */
+bool sp_client_find_skey(void *ctx, const uint8_t req2[SP_SHA1_LEN],
+                         uint8_t ret_info_hash[SP_SHA1_LEN]);
 
 /* listen.c: the descriptors of each reactor, for sp_reactor_start. */
 struct sp_listeners {

@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "core/base/list.h"
+#include "core/session/door.h"
 #include "core/session/session.h"
 #include "io/disk/disk.h"
 #include "io/hash/hasher.h"
@@ -50,6 +51,8 @@ struct sp_reactor_env {
     const char *interface;
     struct sp_proxy_url proxy; /* kind NONE: none */
     struct sp_hash_key print_key;
+    enum sp_encryption encryption;
+    sp_mse_find *find_skey; /* with ctx, from any thread: of all torrents of the client */
     /* Called on reactor threads. */
     void (*event)(void *ctx, const struct sp_client_event *ev);
     /* Every SP_PUBLISH_NS for all torrents (h NULL), and for one before an event about it. */
@@ -134,7 +137,8 @@ struct sp_reactor {
     struct sp_held **by_id; /* by_id_cap entries, NULL: not ours */
     uint32_t by_id_cap;
     struct sp_list socks;
-    bool accept_paused; /* no descriptors were left */
+    bool accept_paused;    /* no descriptors were left */
+    struct sp_purse purse; /* of doors */
     struct sp_watch listeners[2 * SP_LISTEN_MAX];
     uint32_t listener_count;
     struct sp_watch udp4, udp6; /* of trackers */

@@ -1,8 +1,8 @@
 /* Peer connections on TCP.
  *
- * An accepted connection is read up to its info-hash first; that names the
- * torrent, and so the reactor that owns it: elsewhere it is handed over with
- * the bytes read so far.
+ * An accepted connection goes through a door first (core/session/door.h): its
+ * handshake, plain or enciphered, names the torrent, and so the reactor that
+ * owns it: elsewhere the door is handed over with the socket.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "core/session/door.h"
 #include "io/reactor/reactor.h"
 
 enum {
@@ -38,8 +39,7 @@ struct sp_sock {
     struct sp_passage *passage; /* through the proxy, until it is open */
     bool is_met;                /* the proxy has taken the connection */
     bool connecting, reading, writing;
-    uint8_t head_len;
-    uint8_t head[SP_HANDSHAKE_HEAD_LEN]; /* of an accepted connection without a name */
+    struct sp_door *door; /* accepted and without a name: not NULL */
     sp_time_ns since;
 };
 
@@ -52,6 +52,7 @@ static void on_freed(struct sp_watch *w)
 {
     struct sp_sock *k = w->ctx;
     sp_passage_free(k->passage);
+    free(k->door);
     free(k);
 }
 
@@ -139,7 +140,7 @@ struct handover {
     struct sp_post post;
     int fd;
     struct sp_addr addr;
-    uint8_t head[SP_HANDSHAKE_HEAD_LEN];
+    struct sp_door *door; /* NAMED */
 };
 
 static void on_ready(struct sp_watch *w, int events, int status);
@@ -160,25 +161,20 @@ static struct sp_sock *new_sock(struct sp_reactor *r, int fd, const struct sp_ad
 }
 
 /* Gives the session the connection and what was read of it. */
-static void adopt(struct sp_sock *k, const uint8_t head[SP_HANDSHAKE_HEAD_LEN])
+static void adopt(struct sp_sock *k)
 {
     struct sp_reactor *r = k->r;
-    uint8_t info_hash[SP_SHA1_LEN];
-    sp_time_ns now = sp_reactor_now(r);
-    struct sp_slice bytes = {head, SP_HANDSHAKE_HEAD_LEN};
+    struct sp_door *door = k->door;
 
-    if (sp_handshake_peek(bytes, info_hash) == SP_OK) {
-        sp_torrent_id id = sp_session_find(r->session, info_hash);
-        if (id != SP_TORRENT_NONE)
-            k->conn = sp_session_accept(r->session, id, &k->addr, k, now);
-    }
+    k->door = NULL;
+    k->conn = sp_session_enter(r->session, door, &k->addr, k, sp_reactor_now(r));
+    free(door);
     if (!k->conn) {
         sp_sock_close(k);
         return;
     }
     k->reading = true;
     want(k);
-    sp_conn_received_bytes(k->conn, bytes, now);
 }
 
 static void run_handover(struct sp_reactor *r, struct sp_post *post)
@@ -187,8 +183,12 @@ static void run_handover(struct sp_reactor *r, struct sp_post *post)
     struct sp_sock *k = r->stopping ? NULL : new_sock(r, h->fd, &h->addr);
     if (r->stopping)
         close(h->fd);
-    if (k)
-        adopt(k, h->head);
+    if (k) {
+        k->door = h->door;
+        adopt(k);
+    } else {
+        free(h->door);
+    }
     free(h);
 }
 
@@ -201,37 +201,79 @@ static void hand_over(struct sp_sock *k, struct sp_reactor *to)
     }
     h->post.run = run_handover;
     h->addr = k->addr;
-    memcpy(h->head, k->head, sizeof(h->head));
+    h->door = k->door;
+    k->door = NULL;
     sp_list_del(&k->r->socks, &k->link);
     h->fd = sp_watch_release(&k->watch, on_freed);
     sp_reactor_post(to, &h->post);
 }
 
-static void read_head(struct sp_sock *k)
+/* Sends what the door says; false when the stream is over. */
+static bool answer(struct sp_sock *k)
 {
-    uint8_t info_hash[SP_SHA1_LEN];
-    ssize_t got =
-        recv(k->watch.fd, k->head + k->head_len, sizeof(k->head) - k->head_len, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got <= 0) {
-        sp_sock_close(k);
-        return;
-    }
-    k->head_len = (uint8_t)(k->head_len + got);
-    enum sp_err err = sp_handshake_peek((struct sp_slice){k->head, k->head_len}, info_hash);
-    if (err == SP_AGAIN)
-        return;
-    if (err != SP_OK) {
-        sp_sock_close(k);
-        return;
-    }
+    struct sp_slice out = sp_door_out(k->door);
+    ssize_t sent = out.len ? send(k->watch.fd, out.ptr, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+    if (sent < 0 && errno != EAGAIN && errno != EINTR)
+        return false;
+    if (sent > 0)
+        sp_door_sent(k->door, (size_t)sent);
+    return true;
+}
+
+static void after_door(struct sp_sock *k, enum sp_door_state state)
+{
     struct sp_reactor_env *env = k->r->env;
-    struct sp_reactor *to = env->reactors[info_hash[SP_SHA1_LEN - 1] % env->reactor_count];
-    if (to == k->r)
-        adopt(k, k->head);
+
+    if (state == SP_DOOR_FAILED || !answer(k)) {
+        sp_sock_close(k);
+        return;
+    }
+    if (state == SP_DOOR_NAMED) {
+        uint32_t to = k->door->info_hash[SP_SHA1_LEN - 1] % env->reactor_count;
+        k->writing = false;
+        if (env->reactors[to] == k->r)
+            adopt(k);
+        else
+            hand_over(k, env->reactors[to]);
+        return;
+    }
+    k->reading = sp_door_room(k->door).len > 0;
+    k->writing = sp_door_out(k->door).len > 0;
+    want(k);
+}
+
+static void read_door(struct sp_sock *k)
+{
+    struct sp_iov room = sp_door_room(k->door);
+    ssize_t got = room.len ? recv(k->watch.fd, room.ptr, room.len, MSG_DONTWAIT) : 0;
+    bool later = got < 0 && (errno == EAGAIN || errno == EINTR);
+
+    if (room.len > 0 && got <= 0 && !later) {
+        sp_sock_close(k);
+        return;
+    }
+    sp_time_ns now = sp_reactor_now(k->r);
+    if (got > 0)
+        after_door(k, sp_door_received(k->door, (size_t)got, &k->r->purse, now));
     else
-        hand_over(k, to);
+        after_door(k, sp_door_go_on(k->door, &k->r->purse, now));
+}
+
+static void open_door(struct sp_sock *k)
+{
+    struct sp_reactor *r = k->r;
+    struct sp_mse_dice dice;
+
+    k->door = calloc(1, sizeof(*k->door));
+    if (!k->door) {
+        sp_sock_close(k);
+        return;
+    }
+    sp_session_dice(r->session, &dice);
+    sp_door_init(k->door, r->env->encryption, &dice, r->env->find_skey, r->env->ctx);
+    k->reading = true;
+    want(k);
+    read_door(k); /* its handshake is mostly there already */
 }
 
 /* Through the proxy, as far as it goes now; true: the peer is reached. */
@@ -280,11 +322,11 @@ static void on_ready(struct sp_watch *w, int events, int status)
 {
     struct sp_sock *k = w->ctx;
 
-    if (!k->conn && !k->connecting) {
+    if (k->door) {
         if (status < 0)
             sp_sock_close(k);
         else
-            read_head(k);
+            read_door(k);
         return;
     }
     if (k->connecting) {
@@ -338,11 +380,8 @@ static void on_accept(struct sp_watch *w, int events, int status)
             return;
         }
         struct sp_sock *k = new_sock(r, fd, &from);
-        if (!k)
-            continue;
-        k->reading = true;
-        want(k);
-        read_head(k); /* its handshake is mostly there already */
+        if (k)
+            open_door(k);
     }
 }
 
@@ -391,10 +430,12 @@ void sp_sock_tick(struct sp_reactor *r, sp_time_ns now)
     for (struct sp_link *l = r->socks.ends.prev; l != &r->socks.ends; l = next) {
         struct sp_sock *k = SP_CONTAINER(l, struct sp_sock, link);
         next = l->prev;
-        if (k->conn || k->connecting)
+        if (!k->door)
             continue;
         if (++anonymous > ANONYMOUS_MAX || now - k->since > NAME_TIMEOUT_NS)
             sp_sock_close(k);
+        else if (sp_door_waits(k->door))
+            after_door(k, sp_door_go_on(k->door, &r->purse, now));
     }
 }
 

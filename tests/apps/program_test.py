@@ -111,7 +111,7 @@ def help_and_version():
     assert run("get", "--help", "--nonsense").returncode == 0
     assert run().returncode == 2 and "Commands:" in run().err
     # what is not there is not told
-    assert not re.search(r"--(no-dht|encrypt|proxy|hybrid|v2)", run("get", "--help").out +
+    assert not re.search(r"--(no-dht|proxy|hybrid|v2)", run("get", "--help").out +
                          run("create", "--help").out)
 
 
@@ -314,7 +314,8 @@ def get_ends_when_complete():
     expect(r, 0, "", "data: already complete (156 KiB)\n")
     expect(get("--quiet"), 0, "", "")
     expect(get("--no-dht", "--no-pex", "--no-lsd", "--no-utp", "--no-portmap", "--encrypt=off"), 0)
-    expect(get("--encrypt", "require"), 1)
+    for policy in ("allow", "prefer", "require"):
+        expect(get("--encrypt", policy), 0)
     expect(get(fake="new=enet"), 1, "spate get: cannot listen on 0.0.0.0:6881: address in use", "")
 
 
