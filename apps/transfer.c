@@ -207,6 +207,8 @@ static int add(struct transfer *t, struct transfer_torrent *torrent, const char 
         .dir = dir,
         .peers = opts->value[OPT_PEER].list,
         .peer_count = opts->value[OPT_PEER].count,
+        .web_seeds = opts->value[OPT_WEB_SEED].list,
+        .web_seed_count = opts->value[OPT_WEB_SEED].count,
         .read_only = t->role == TRANSFER_SEED,
         .super_seed = opts_has(opts, OPT_SUPER_SEED),
         .sequential = opts_has(opts, OPT_SEQUENTIAL),

@@ -162,6 +162,7 @@ static void effect(struct sim_node *n, struct sp_effect *fx)
         break;
     case SP_FX_METADATA:
     case SP_FX_NONE:
+    case SP_FX_WEB: /* no web seeds here */
         break;
     }
 }

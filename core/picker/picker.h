@@ -193,6 +193,13 @@ struct sp_pick {
  * hold anything (pieces out of range or not had are skipped). */
 uint32_t sp_picker_pick(struct sp_picker *p, const struct sp_pick *ask, struct sp_block_ref *out);
 
+/* A run of pieces that are idle, wanted, and had by the peer (have as above), of the highest
+ * priority that has one: the first of at least `least` pieces from near on and round, else the
+ * longest; in sequential order the lowest.  Gives its length, at most max; 0: there is none.
+ * O(piece_count / 64). */
+uint32_t sp_picker_gap(struct sp_picker *p, const struct sp_bits *have, uint32_t near,
+                       uint32_t least, uint32_t max, uint32_t *ret_first);
+
 /* Rejected, cancelled, timed out, or the peer is gone: the block may be asked
  * again.  Nothing happens when it is not asked of that peer. */
 void sp_picker_unask(struct sp_picker *p, struct sp_block_ref ref, uint32_t peer);

@@ -1,5 +1,6 @@
 /* What the session wants done, pulled in an order that matters: docs/core/session.md. */
 #include "core/session/state.h"
+#include "core/torrent/web.h"
 
 static bool next_close(struct sp_hub *h, struct sp_effect *fx)
 {
@@ -7,7 +8,9 @@ static bool next_close(struct sp_hub *h, struct sp_effect *fx)
     if (!k)
         return false;
     struct sp_conn *c = SP_CONTAINER(k, struct sp_conn, effect_link);
-    fx->kind = SP_FX_CLOSE;
+    fx->kind = c->web ? SP_FX_WEB : SP_FX_CLOSE;
+    fx->conn = NULL;
+    fx->web.kind = SP_WEB_CLOSE;
     fx->user = c->user;
     sp_conn_free(c);
     return true;
@@ -59,6 +62,10 @@ static bool next_conn(struct sp_list *list, enum sp_effect_kind kind, size_t lin
     fx->conn = (struct sp_conn *)(void *)((char *)k - link_off);
     fx->user = fx->conn->user;
     fx->addr = fx->conn->addr;
+    if (fx->conn->web) {
+        fx->kind = SP_FX_WEB;
+        fx->web.kind = SP_WEB_RESUME;
+    }
     return true;
 }
 
@@ -116,7 +123,7 @@ bool sp_session_next(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
     /* Jobs before sends: a hot read done on the spot is sent in this turn. */
     return next_close(h, fx) || next_event(h, fx) || next_metadata(h, fx) || next_job(h, fx) ||
            next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx) ||
-           next_tracker(s, fx, now) ||
+           sp_web_next(h, fx) || next_tracker(s, fx, now) ||
            next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx) ||
            next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx);
 }

@@ -72,9 +72,9 @@ static enum sp_err init_hub(struct sp_session *s, sp_time_ns now)
     h->events = sp_queue_of(sizeof(struct sp_client_event), 1024);
     sp_bucket_init(&h->down, cfg->down_Bps, now);
     sp_bucket_init(&h->up, cfg->up_Bps, now);
-    struct sp_list *const lists[] = {&h->down_waiting, &h->up_waiting, &h->closing,
-                                     &h->dialing,      &h->receiving,  &h->sending,
-                                     &h->starved,      &h->works,      &h->learned};
+    struct sp_list *const lists[] = {&h->down_waiting, &h->up_waiting, &h->closing, &h->dialing,
+                                     &h->receiving,    &h->sending,    &h->starved, &h->works,
+                                     &h->learned,      &h->webs,       &h->web_fx};
     for (size_t i = 0; i < SP_COUNT(lists); i++)
         sp_list_init(lists[i]);
 

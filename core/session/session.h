@@ -29,6 +29,7 @@
 #include "core/base/mem.h"
 #include "core/session/external.h"
 #include "core/tracker/tracker.h"
+#include "core/web/answer.h"
 #include "core/wire/handshake.h"
 #include "spate/client.h"
 #include "spate/metainfo.h"
@@ -64,6 +65,11 @@ void sp_session_free(struct sp_session *s);
 
 /* --- torrents ------------------------------------------------------------- */
 
+struct sp_session_web {
+    const char *url; /* BEP 19 */
+    bool named_by_user;
+};
+
 struct sp_session_add {
     /* Borrowed until the torrent is removed.  NULL: only the info-hash is known;
      * sp_torrent_learn brings the rest. */
@@ -72,6 +78,8 @@ struct sp_session_add {
     const uint8_t *priorities;             /* per file, NULL: all normal; copied */
     const struct sp_tracker_url *trackers; /* all of them, the torrent's own included; copied */
     uint32_t tracker_count;
+    const struct sp_session_web *webs; /* besides those in metainfo; copied */
+    uint32_t web_count;
     uint64_t down_Bps, up_Bps;
     bool sequential;
     bool paused;
@@ -175,6 +183,33 @@ void sp_conn_received_bytes(struct sp_conn *c, struct sp_slice bytes, sp_time_ns
 uint32_t sp_conn_send_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, sp_time_ns now);
 void sp_conn_sent(struct sp_conn *c, size_t len, sp_time_ns now);
 
+/* --- web seeds (BEP 19, BEP 17) ------------------------------------------------ */
+
+/* What SP_FX_WEB says is to be done.  conn is NULL with CLOSE; fx.user is what
+ * sp_conn_set_user said, NULL when nothing did. */
+enum sp_web_kind {
+    SP_WEB_GET,    /* ask for this; what was asked for before is given up */
+    SP_WEB_RESUME, /* sp_web_body may be called again */
+    SP_WEB_STOP,   /* give up what was asked for; a GET may follow, sometime */
+    SP_WEB_CLOSE,  /* the same, and the connection is forgotten */
+};
+
+struct sp_web_action {
+    enum sp_web_kind kind;
+    const char *url;   /* GET: valid until the next call on the session */
+    bool has_range;    /* GET: bytes [from, to) of it; else the whole */
+    uint64_t from, to; /* bytes */
+    bool allow_local;  /* GET: the user named it */
+};
+
+/* The answer's head has come; the last one, after redirects. */
+void sp_web_answered(struct sp_conn *c, const struct sp_web_head *head, sp_time_ns now);
+/* Some of the body: taken as a whole, or (false) not now, neither this nor
+ * what follows: SP_WEB_RESUME comes when it is to be given again. */
+bool sp_web_body(struct sp_conn *c, struct sp_slice bytes, sp_time_ns now);
+/* The answer is over.  why: it is not whole, for people; NULL: it is. */
+void sp_web_ended(struct sp_conn *c, const char *why, sp_time_ns now);
+
 /* --- effects ---------------------------------------------------------------- */
 
 enum sp_job_kind {
@@ -202,6 +237,7 @@ enum sp_effect_kind {
     SP_FX_CLOSE,    /* user: end this connection; the session has forgotten it */
     SP_FX_SEND,     /* conn: it has something to send (again) */
     SP_FX_RECV,     /* conn: reading may go on */
+    SP_FX_WEB,      /* conn, user, web: a request to a web seed */
     SP_FX_JOB,      /* job */
     SP_FX_TRACKER,  /* tracker: HTTP, RESOLVE, CANCEL, DATAGRAM; others are handled inside */
     SP_FX_EVENT,    /* event: for the user */
@@ -215,6 +251,7 @@ struct sp_effect {
     struct sp_addr addr;
     struct sp_job *job;
     struct sp_tracker_action tracker;
+    struct sp_web_action web;
     struct sp_client_event event;
     sp_torrent_id torrent;
     struct sp_slice info; /* borrowed until the answer, at the longest until the torrent goes */

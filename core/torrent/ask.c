@@ -14,7 +14,7 @@
  * room (hub.h).  Who finds none waits in line at hub.starved until a piece has
  * been written.
  */
-#include "core/torrent/state.h"
+#include "core/torrent/web.h"
 
 #define SLACK_MIN_NS  (250 * SP_MS_NS)
 #define SLACK_MAX_NS  SP_SECOND_NS
@@ -98,7 +98,7 @@ void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, sp_time_ns
 
 /* ---- how many ---- */
 
-static uint32_t share(const struct sp_hub *h)
+uint32_t sp_ask_share(const struct sp_hub *h)
 {
     uint64_t blocks = h->open_max_bytes / SP_BLOCK_LEN * 3 / 4;
     uint64_t each = blocks / (h->fetching_count ? h->fetching_count : 1);
@@ -108,7 +108,7 @@ static uint32_t share(const struct sp_hub *h)
 static uint32_t target(const struct sp_conn *c)
 {
     uint32_t n = c->ask_target ? c->ask_target : ASK_FIRST;
-    uint32_t fair = share(c->h);
+    uint32_t fair = sp_ask_share(c->h);
     if (c->snubbed)
         return 1;
     if (n > fair)
@@ -149,7 +149,7 @@ static bool may_ask(const struct sp_conn *c)
     return !c->peer_choking || c->allowed_count > 0;
 }
 
-static uint32_t pick(struct sp_conn *c, uint32_t count, bool endgame, struct sp_block_ref *refs)
+uint32_t sp_ask_pick(struct sp_conn *c, struct sp_pick *ask, struct sp_block_ref *refs)
 {
     struct sp_torrent *t = c->t;
     struct sp_hub *h = c->h;
@@ -158,22 +158,27 @@ static uint32_t pick(struct sp_conn *c, uint32_t count, bool endgame, struct sp_
     uint64_t pieces = room / t->piece_room;
     if (pieces == 0 && h->committed_bytes == 0)
         pieces = 1;
+    ask->peer = c->peer;
+    ask->have = c->have_all ? NULL : &c->have;
+    ask->open_max_bytes = pieces * sp_picker_piece_len(t->picker, 0);
+    uint32_t n = sp_picker_pick(t->picker, ask, refs);
+    sp_ask_commit(t);
+    return n;
+}
+
+static uint32_t pick(struct sp_conn *c, uint32_t count, bool endgame, struct sp_block_ref *refs)
+{
     struct sp_pick ask = {
-        .peer = c->peer,
-        .have = c->have_all ? NULL : &c->have,
         .only = c->peer_choking ? c->allowed : NULL,
         .only_count = c->allowed_count,
         .first = c->suggested,
         .first_count = c->suggested_count,
         .count = count,
-        .open_max_bytes = pieces * sp_picker_piece_len(t->picker, 0),
         /* Fast: fetches a whole piece within a few seconds alone. */
-        .fast = c->fetch_Bps * 4 > t->piece_room,
+        .fast = c->fetch_Bps * 4 > c->t->piece_room,
         .endgame = endgame,
     };
-    uint32_t n = sp_picker_pick(t->picker, &ask, refs);
-    sp_ask_commit(t);
-    return n;
+    return sp_ask_pick(c, &ask, refs);
 }
 
 /* It still owes this block, asked for before it was snubbed: no need to ask again. */
@@ -189,8 +194,7 @@ static bool ask_still(struct sp_conn *c, const struct sp_block_ref *ref, sp_time
     return true;
 }
 
-static uint32_t send_requests(struct sp_conn *c, const struct sp_block_ref *refs, uint32_t n,
-                              sp_time_ns now)
+uint32_t sp_ask_push(struct sp_conn *c, const struct sp_block_ref *refs, uint32_t n, sp_time_ns now)
 {
     uint32_t before = c->asks.count, i = 0;
     for (; i < n; i++) {
@@ -204,8 +208,8 @@ static uint32_t send_requests(struct sp_conn *c, const struct sp_block_ref *refs
         if (!a)
             break;
         *a = (struct sp_ask){.piece = refs[i].piece, .block = refs[i].block, .at = now};
-        if (sp_wire_put_request(&c->out, refs[i].piece, refs[i].block * SP_BLOCK_LEN, len) !=
-            SP_OK) {
+        if (!c->web && sp_wire_put_request(&c->out, refs[i].piece, refs[i].block * SP_BLOCK_LEN,
+                                           len) != SP_OK) {
             c->asks.count--;
             break;
         }
@@ -222,10 +226,23 @@ static uint32_t send_requests(struct sp_conn *c, const struct sp_block_ref *refs
     return i;
 }
 
+void sp_ask_picked(struct sp_conn *c, uint32_t got, uint32_t wanted)
+{
+    c->idle_pick = got == 0;
+    /* Short of memory, not of blocks: the next piece written wakes us. */
+    if (got < wanted && !sp_hub_room(c->h, c->t->piece_room))
+        sp_list_add(&c->h->starved, &c->starved_link);
+}
+
 static void ask(struct sp_conn *c, bool endgame, sp_time_ns now)
 {
     struct sp_block_ref refs[BATCH_MAX];
     uint32_t want = target(c), have = c->asks.count;
+
+    if (c->web) {
+        sp_web_ask(c, endgame, now);
+        return;
+    }
 
     /* Wait until a quarter of the window is free: batches, not dribbles. */
     if (have >= want || have > want - want / 4)
@@ -239,11 +256,8 @@ static void ask(struct sp_conn *c, bool endgame, sp_time_ns now)
         n = (uint32_t)soon;
     uint32_t got = pick(c, n, endgame, refs);
     if (got)
-        send_requests(c, refs, got, now);
-    c->idle_pick = got == 0;
-    /* Short of memory, not of blocks: the next piece written wakes us. */
-    if (got < n && !sp_hub_room(c->h, c->t->piece_room))
-        sp_list_add(&c->h->starved, &c->starved_link);
+        sp_ask_push(c, refs, got, now);
+    sp_ask_picked(c, got, n);
 }
 
 void sp_ask_more(struct sp_conn *c, sp_time_ns now)
@@ -294,7 +308,7 @@ void sp_ask_begin(struct sp_conn *c, uint32_t piece, uint32_t off, uint32_t len,
 }
 
 /* Others were asked for the block that came: take it back. */
-static void cancel_others(struct sp_conn *c, struct sp_block_ref ref)
+static void cancel_others(struct sp_conn *c, struct sp_block_ref ref, sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
     const struct sp_open_piece *o = sp_picker_open(t->picker, ref.piece);
@@ -313,6 +327,10 @@ static void cancel_others(struct sp_conn *c, struct sp_block_ref ref)
         uint32_t before = other->asks.count;
         drop(other, ix);
         count_fetching(other, before);
+        if (other->web) {
+            sp_web_cancelled(other, now);
+            continue;
+        }
         sp_conn_said(other, sp_wire_put_cancel(&other->out, ref.piece, ref.block * SP_BLOCK_LEN,
                                                sp_picker_block_len(t->picker, ref)));
         sp_conn_wants_send(other);
@@ -327,6 +345,8 @@ static void cancel_again(struct sp_conn *c, struct sp_block_ref ref)
         return;
     drop(c, ix);
     count_fetching(c, before);
+    if (c->web)
+        return;
     sp_conn_said(c, sp_wire_put_cancel(&c->out, ref.piece, ref.block * SP_BLOCK_LEN,
                                        sp_picker_block_len(c->t->picker, ref)));
     sp_conn_wants_send(c);
@@ -375,7 +395,7 @@ void sp_ask_end(struct sp_conn *c, uint32_t len, sp_time_ns now)
         sp_pool_put(&c->h->pool, a.data);
         return;
     }
-    cancel_others(c, ref);
+    cancel_others(c, ref, now);
     if (got == SP_GOT_PIECE_FULL)
         sp_store_piece(t, a.piece);
 }

@@ -2,7 +2,7 @@
  *
  *   DIALING -> HANDSHAKE -> OPEN -> DEAD (until SP_FX_CLOSE is pulled)
  */
-#include "core/torrent/state.h"
+#include "core/torrent/web.h"
 
 static void init_wire(struct sp_conn *c)
 {
@@ -44,6 +44,16 @@ static bool find_slot(struct sp_torrent *t, uint32_t *ret_slot)
     return true;
 }
 
+static void enter(struct sp_conn *c)
+{
+    struct sp_torrent *t = c->t;
+    t->conns[c->slot] = c;
+    t->conn_count++;
+    c->h->conn_count++;
+    if (c->slot >= t->conn_top)
+        t->conn_top = c->slot + 1;
+}
+
 struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bool incoming,
                             sp_time_ns now)
 {
@@ -81,19 +91,47 @@ struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bo
     if (incoming)
         c->listen.family = SP_FAMILY_NONE;
     init_wire(c);
-    t->conns[slot] = c;
-    t->conn_count++;
-    h->conn_count++;
-    if (slot >= t->conn_top)
-        t->conn_top = slot + 1;
+    enter(c);
     if (!incoming)
         h->half_open_count++;
     return c;
 }
 
+struct sp_conn *sp_conn_new_web(struct sp_torrent *t, struct sp_web *web, uint64_t blame_key,
+                                sp_time_ns now)
+{
+    struct sp_hub *h = t->h;
+    uint32_t slot;
+    struct sp_conn *c = find_slot(t, &slot) ? SP_NEW(h->mem, struct sp_conn) : NULL;
+    if (!c)
+        return NULL;
+    *c = (struct sp_conn){
+        .t = t,
+        .h = h,
+        .web = web,
+        .slot = slot,
+        .peer = (t->peer_serial++ << CONN_SLOT_BITS) | slot,
+        .blame_key = blame_key,
+        .state = CONN_OPEN,
+        .upload_only = true,
+        .am_choking = true,
+        .out = sp_buf_of(h->mem, OUT_MAX),
+        .asks = sp_queue_of(sizeof(struct sp_ask), ASK_MAX + 1),
+        .wants = sp_queue_of(sizeof(struct sp_want), REQUEST_MAX),
+        .chunks = sp_queue_of(sizeof(struct sp_chunk), 1 << 16),
+        .ask_max = ASK_MAX,
+        .opened_at = now,
+        .last_recv_at = now,
+        .last_send_at = now,
+        .last_block_at = now,
+    };
+    enter(c);
+    return c;
+}
+
 void sp_conn_wants_send(struct sp_conn *c)
 {
-    if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
+    if (!c->web && (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN))
         sp_list_add(&c->h->sending, &c->send_link);
 }
 
@@ -155,6 +193,8 @@ static void detach(struct sp_conn *c, sp_time_ns now)
     sp_list_del(&h->receiving, &c->effect_link);
     sp_list_del(&h->down_waiting, &c->down_link);
     sp_list_del(&h->up_waiting, &c->up_link);
+    if (c->web)
+        sp_web_detach(c);
     sp_wire_done(&c->wire);
     sp_buf_done(&c->out);
     sp_crypt_free(h->mem, c->crypt);
@@ -198,6 +238,7 @@ void sp_conn_end(struct sp_conn *c, const char *why, sp_time_ns now)
 
 void sp_conn_free(struct sp_conn *c)
 {
+    sp_mem_free(c->h->mem, c->web);
     sp_mem_free(c->h->mem, c);
 }
 
@@ -261,6 +302,10 @@ void sp_conn_tick(struct sp_conn *c, sp_time_ns now)
     }
     if (c->state == CONN_HANDSHAKE && now - c->opened_at > HANDSHAKE_TIMEOUT_NS) {
         sp_conn_end(c, "sends no handshake", now);
+        return;
+    }
+    if (c->web) {
+        sp_web_tick(c, now);
         return;
     }
     if (c->state != CONN_OPEN)

@@ -55,6 +55,8 @@ struct sp_hub {
     struct sp_list dialing;   /* conn.effect_link */
     struct sp_list receiving; /* conn.effect_link */
     struct sp_list sending;   /* conn.send_link */
+    struct sp_list webs;      /* web.link: connections to web seeds, of all torrents */
+    struct sp_list web_fx;    /* web.fx_link */
     struct sp_list starved;   /* conn.starved_link: would ask, memory was short */
 
     struct sp_iov room[SP_CONN_IOV_MAX]; /* what sp_conn_recv_room last gave, for whom */

@@ -62,7 +62,7 @@ static struct sp_conn *twin_of(const struct sp_conn *c)
 {
     for (uint32_t i = 0; i < c->t->conn_top; i++) {
         struct sp_conn *o = c->t->conns[i];
-        if (o && o != c && o->state == CONN_OPEN &&
+        if (o && o != c && o->state == CONN_OPEN && !o->web &&
             memcmp(o->peer_id, c->peer_id, SP_PEER_ID_LEN) == 0)
             return o;
     }
@@ -130,7 +130,8 @@ void sp_conn_update_interest(struct sp_conn *c, sp_time_ns now)
         return;
     if (want != c->am_interested) {
         c->am_interested = want;
-        sp_conn_said(c, sp_wire_put_interested(&c->out, want));
+        if (!c->web)
+            sp_conn_said(c, sp_wire_put_interested(&c->out, want));
         sp_conn_wants_send(c);
     }
     c->idle_pick = false;
@@ -158,7 +159,7 @@ static void uncount(struct sp_conn *c)
     c->counted = COUNTED_NOT;
 }
 
-static void got_have_all(struct sp_conn *c, sp_time_ns now)
+void sp_conn_has_all(struct sp_conn *c, sp_time_ns now)
 {
     uncount(c);
     if (c->have.bytes)
@@ -201,7 +202,7 @@ static void got_bitfield(struct sp_conn *c, struct sp_slice bits, sp_time_ns now
         return;
     }
     if (sp_bits_all(&c->have)) {
-        got_have_all(c, now);
+        sp_conn_has_all(c, now);
         return;
     }
     sp_picker_peer_bits(c->t->picker, &c->have, 1);
@@ -228,7 +229,7 @@ static void got_have(struct sp_conn *c, uint32_t piece, sp_time_ns now)
     sp_conn_end_if_useless(c, now);
 }
 
-static void got_donthave(struct sp_conn *c, uint32_t piece, sp_time_ns now)
+void sp_conn_has_not(struct sp_conn *c, uint32_t piece, sp_time_ns now)
 {
     if (!sp_conn_has(c, piece))
         return;
@@ -353,13 +354,13 @@ void sp_conn_event(struct sp_conn *c, const struct sp_wire_event *ev, sp_time_ns
         got_bitfield(c, ev->bits, now);
         break;
     case SP_WIRE_HAVE_ALL:
-        got_have_all(c, now);
+        sp_conn_has_all(c, now);
         break;
     case SP_WIRE_HAVE_NONE:
         got_have_none(c, now);
         break;
     case SP_WIRE_DONTHAVE:
-        got_donthave(c, ev->piece, now);
+        sp_conn_has_not(c, ev->piece, now);
         break;
     case SP_WIRE_REQUEST:
         sp_serve_request(c, ev->piece, ev->off, ev->len, now);

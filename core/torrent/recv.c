@@ -38,8 +38,15 @@ static void predict(struct sp_conn *c, size_t limit, size_t *total)
     }
 }
 
-/* Bytes that the rate limits let through now; 0 puts c to sleep. */
-static uint64_t allowed(struct sp_conn *c, sp_time_ns now)
+void sp_recv_sleep(struct sp_conn *c, sp_time_ns at)
+{
+    struct sp_hub *h = c->h;
+    sp_list_add(&h->down_waiting, &c->down_link);
+    if (h->throttle_timer.pos == 0 || h->throttle_timer.at > at)
+        sp_timers_set(&h->timers, &h->throttle_timer, at);
+}
+
+uint64_t sp_recv_allowed(struct sp_conn *c, sp_time_ns now)
 {
     struct sp_hub *h = c->h;
     struct sp_bucket *all = &h->down, *own = &c->t->down;
@@ -48,10 +55,7 @@ static uint64_t allowed(struct sp_conn *c, sp_time_ns now)
 
     if (room == 0) {
         const struct sp_bucket *empty = of_all ? own : all;
-        sp_time_ns at = sp_bucket_ready_at(empty, sp_bucket_least(empty));
-        sp_list_add(&h->down_waiting, &c->down_link);
-        if (h->throttle_timer.pos == 0 || h->throttle_timer.at > at)
-            sp_timers_set(&h->timers, &h->throttle_timer, at);
+        sp_recv_sleep(c, sp_bucket_ready_at(empty, sp_bucket_least(empty)));
     }
     return room;
 }
@@ -65,7 +69,7 @@ uint32_t sp_conn_recv_room(struct sp_conn *c, struct sp_iov iov[SP_CONN_IOV_MAX]
     h->room_conn = c;
     if (c->state != CONN_HANDSHAKE && c->state != CONN_OPEN)
         return 0;
-    uint64_t limit = allowed(c, now);
+    uint64_t limit = sp_recv_allowed(c, now);
     if (limit == 0)
         return 0;
     if (limit > SP_CONN_RECV_MAX)
@@ -176,7 +180,7 @@ static void feed(struct sp_conn *c, struct sp_slice in, struct rest *rest, sp_ti
     }
 }
 
-static void count(struct sp_conn *c, size_t len, sp_time_ns now)
+void sp_recv_count(struct sp_conn *c, size_t len, sp_time_ns now)
 {
     sp_bucket_take(&c->h->down, len);
     sp_bucket_take(&c->t->down, len);
@@ -211,7 +215,7 @@ void sp_conn_received(struct sp_conn *c, size_t len, sp_time_ns now)
     if (c->state == CONN_DEAD)
         return;
     assert(h->room_conn == c);
-    count(c, len, now);
+    sp_recv_count(c, len, now);
     if (c->crypt && c->crypt->mse) {
         take_scratch(c, len, now);
         len = 0;
@@ -236,7 +240,7 @@ void sp_conn_received_bytes(struct sp_conn *c, struct sp_slice bytes, sp_time_ns
 
     if (c->state == CONN_DEAD)
         return;
-    count(c, bytes.len, now);
+    sp_recv_count(c, bytes.len, now);
     if (!c->crypt)
         feed(c, bytes, &rest, now);
     for (size_t n; c->crypt && bytes.len > 0; bytes.ptr += n, bytes.len -= n) {

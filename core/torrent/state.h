@@ -97,6 +97,7 @@ struct sp_conn {
     struct sp_torrent *t; /* NULL when dead */
     struct sp_hub *h;
     void *user;
+    struct sp_web *web; /* of a web seed, without wire (web.h); NULL: speaks the peer protocol */
     struct sp_addr addr;
     uint32_t slot;      /* index in t->conns */
     uint32_t peer;      /* the picker's number for it: never used twice in a row for a slot */
@@ -263,6 +264,8 @@ struct sp_torrent {
     struct sp_addr bans[BANS_MAX];      /* a ring; port 0: it came to us */
     uint32_t ban_count, ban_at;
     sp_time_ns next_dial_at;
+    struct sp_web_seed **webs; /* web_seed.c */
+    uint32_t web_count;
 
     struct sp_timer timer; /* TICK_NS while there is anything to look after */
     sp_time_ns next_choke_at;
@@ -327,6 +330,9 @@ void sp_swarm_gone(struct sp_torrent *t, struct sp_conn *c, sp_time_ns now);
 /* conn.c */
 struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bool incoming,
                             sp_time_ns now);
+/* OPEN from birth, has nothing yet; web is TAKEN when it succeeds. */
+struct sp_conn *sp_conn_new_web(struct sp_torrent *t, struct sp_web *web, uint64_t blame_key,
+                                sp_time_ns now);
 /* Ends it from our side: SP_FX_CLOSE follows. */
 void sp_conn_end(struct sp_conn *c, const char *why, sp_time_ns now);
 /* As whom it is known to bans and blame: port 0 where it came to us. */
@@ -356,7 +362,24 @@ void sp_told_drop(struct sp_conn *c);
 /* What an open connection hears late: it came before we knew what is here. */
 void sp_told_say_have(struct sp_torrent *t, sp_time_ns now);
 
+void sp_conn_has_all(struct sp_conn *c, sp_time_ns now);
+void sp_conn_has_not(struct sp_conn *c, uint32_t piece, sp_time_ns now);
+
+/* recv.c: bytes that the rate limits let through now; 0 puts c to sleep. */
+uint64_t sp_recv_allowed(struct sp_conn *c, sp_time_ns now);
+void sp_recv_count(struct sp_conn *c, size_t len, sp_time_ns now);
+/* The same sleep, until at. */
+void sp_recv_sleep(struct sp_conn *c, sp_time_ns at);
+
 /* ask.c */
+/* Fills in who asks, what it has and how much memory there is. */
+uint32_t sp_ask_pick(struct sp_conn *c, struct sp_pick *ask, struct sp_block_ref *refs);
+/* The picker has marked these; gives how many are asked for. */
+uint32_t sp_ask_push(struct sp_conn *c, const struct sp_block_ref *refs, uint32_t n,
+                     sp_time_ns now);
+/* After a pick that gave less than was wanted. */
+void sp_ask_picked(struct sp_conn *c, uint32_t got, uint32_t wanted);
+uint32_t sp_ask_share(const struct sp_hub *h); /* blocks that one connection may ask for */
 void sp_ask_more(struct sp_conn *c, sp_time_ns now);
 void sp_ask_drop_all(struct sp_conn *c);
 void sp_ask_rejected(struct sp_conn *c, uint32_t piece, uint32_t off, sp_time_ns now);

@@ -5,7 +5,7 @@
  *                                      WRITE fails -> t->stuck: nothing is lost,
  *                                      the torrent waits in ERROR and tries again
  */
-#include "core/torrent/state.h"
+#include "core/torrent/web.h"
 
 #define RETRY_NS (5 * SP_SECOND_NS)
 
@@ -136,6 +136,8 @@ static void ban_key(struct sp_torrent *t, uint64_t key, sp_time_ns now)
 {
     struct sp_addr who = {0};
 
+    if (sp_web_blamed(t, key, now))
+        return;
     for (uint32_t i = 0; key && t->gone && i < GONE_KEPT; i++) {
         if (t->gone[i].blame_key == key)
             who = t->gone[i].who;

@@ -2,6 +2,8 @@
  * is on the disk, then DOWNLOADING and SEEDING, PAUSED by the user, ERROR by the disk. */
 #include "core/torrent/torrent.h"
 
+#include "core/torrent/web.h"
+
 enum { ENOUGH_CONNS = 30 }; /* with so many connections trackers need not be asked for more */
 
 struct sp_conn *sp_torrent_conn(const struct sp_torrent *t, uint32_t peer)
@@ -131,6 +133,8 @@ static enum sp_err init_pieces(struct sp_torrent *t, const struct sp_metainfo *m
     if (priorities)
         err = sp_torrent_select(t, priorities, 0);
     sp_picker_set_sequential(t->picker, t->sequential);
+    if (err == SP_OK)
+        err = sp_web_add_own(t);
     if (err != SP_OK) {
         sp_picker_free(t->picker);
         t->picker = NULL;
@@ -149,6 +153,8 @@ static enum sp_err init_parts(struct sp_torrent *t, const struct sp_session_add 
 
     sp_blame_init(&t->blame, h->mem, h->key);
     enum sp_err err = sp_choker_init(&t->choker, &cc);
+    if (err == SP_OK)
+        err = sp_web_add_named(t, add);
     if (err == SP_OK && add->metainfo)
         err = init_pieces(t, add->metainfo, add->priorities);
     if (err != SP_OK)
@@ -246,6 +252,7 @@ void sp_torrent_free(struct sp_torrent *t)
     sp_pex_done(t);
     sp_map_done(&t->cand_map);
     sp_mem_free(h->mem, t->shown_live);
+    sp_web_done(t);
     sp_mem_free(h->mem, t->cands);
     sp_mem_free(h->mem, t->gone);
     sp_mem_free(h->mem, t->conns);
@@ -411,7 +418,7 @@ void sp_torrent_piece_had(struct sp_torrent *t, uint32_t piece, bool wanted, sp_
             if (c->interesting == 0)
                 sp_conn_update_interest(c, now);
         }
-        if (sp_conn_is_seed(c))
+        if (c->web || sp_conn_is_seed(c))
             continue; /* a seed has no use for it */
         sp_conn_said(c, sp_wire_put_have(&c->out, piece));
         sp_conn_wants_send(c);
@@ -471,6 +478,7 @@ void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
     }
     sp_super_tick(t, now);
     sp_swarm_dial(t, now);
+    sp_web_run(t, now);
     /* An idle torrent is looked after seldom. */
     sp_time_ns wait = t->conn_count || t->stuck ? TICK_NS : 2 * SP_SECOND_NS;
     sp_timers_set(&t->h->timers, &t->timer, now + wait);
@@ -568,7 +576,10 @@ uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_p
         };
         const struct sp_candidate *a = sp_swarm_find(t, &c->listen);
         ret[n].sources = (uint8_t)((a ? a->sources : 0) | (c->incoming ? SP_PEER_INCOMING : 0));
-        sp_addr_text(&c->addr, ret[n].address);
+        if (c->web)
+            sp_web_host_text(c, ret[n].address);
+        else
+            sp_addr_text(&c->addr, ret[n].address);
         memcpy(ret[n].client, c->client, sizeof(ret[n].client));
         n++;
     }

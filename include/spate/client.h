@@ -91,6 +91,9 @@ struct sp_client_add {
     const uint8_t *priorities;             /* per file: 0 not wanted, 1..7, 4 normal; NULL: all 4 */
     const struct sp_tracker_arg *trackers; /* besides the torrent's own */
     uint32_t tracker_count;
+    const char *const *web_seeds; /* URLs of the data (BEP 19) besides the torrent's own,
+                                     wherever they are */
+    uint32_t web_seed_count;
     const char *const *peers; /* "HOST:PORT" to connect to, wherever they are */
     uint32_t peer_count;
     uint64_t down_Bps, up_Bps; /* of this torrent; 0: no limit */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "io/client/client.h"
@@ -277,6 +278,32 @@ static enum sp_err copy_trackers(struct sp_held *h, const struct sp_client_add *
     return err;
 }
 
+static enum sp_err add_web_seed(struct sp_held *h, const char *url, bool by_user)
+{
+    char *own = strdup(url);
+    if (!own)
+        return SP_ENOMEM;
+    h->webs[h->web_count++] = (struct sp_session_web){.url = own, .named_by_user = by_user};
+    return SP_OK;
+}
+
+/* The torrent's own are in its metainfo. */
+static enum sp_err copy_web_seeds(struct sp_held *h, const struct sp_client_add *add,
+                                  struct sp_diag *diag)
+{
+    enum sp_err err = SP_OK;
+    h->webs = calloc(add->web_seed_count + 1, sizeof(*h->webs));
+    if (!h->webs)
+        return SP_ENOMEM;
+    for (uint32_t i = 0; err == SP_OK && i < add->web_seed_count; i++) {
+        if (strncasecmp(add->web_seeds[i], "http://", 7) != 0 &&
+            strncasecmp(add->web_seeds[i], "https://", 8) != 0)
+            return say(diag, SP_EINVAL, "web seed is no http or https URL: ", add->web_seeds[i]);
+        err = add_web_seed(h, add->web_seeds[i], true);
+    }
+    return err;
+}
+
 static enum sp_err copy_peers(struct sp_held *h, const struct sp_client_add *add,
                               struct sp_diag *diag)
 {
@@ -359,6 +386,8 @@ static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
     err = init_bits(h);
     if (err == SP_OK)
         err = copy_trackers(h, add);
+    if (err == SP_OK)
+        err = copy_web_seeds(h, add, diag);
     if (err == SP_OK)
         err = copy_peers(h, add, diag);
     return err;

@@ -26,7 +26,8 @@ struct get {
     struct get *chain;   /* next of the same bucket */
     struct host *host;
     struct sp_transfer transfer; /* made when its turn comes */
-    struct sp_http_get ask;      /* url: below */
+    struct sp_http_get ask;      /* url: below; stream: here */
+    struct sp_transfer_stream stream;
     uint32_t id;
     bool is_running;
     char url[];
@@ -181,6 +182,7 @@ static CURLcode get_start(struct sp_http *h, struct get *g)
         .body_max = g->ask.body_max,
         .family = g->ask.family,
         .allow_local = g->ask.allow_local,
+        .stream = g->ask.stream,
     };
     enum sp_err err = sp_transfer_init(&g->transfer, &cfg);
 
@@ -442,6 +444,10 @@ enum sp_err sp_http_start(struct sp_http *h, const struct sp_http_get *get, uint
     memcpy(g->url, get->url, strlen(get->url) + 1);
     g->ask = *get;
     g->ask.url = g->url;
+    if (get->stream) {
+        g->stream = *get->stream;
+        g->ask.stream = &g->stream;
+    }
     g->host = host;
     g->id = new_id(h);
     *get_at(h, g->id) = g; /* the end of its chain */
@@ -449,6 +455,14 @@ enum sp_err sp_http_start(struct sp_http *h, const struct sp_http_get *get, uint
     kick(h);
     *ret_id = g->id;
     return SP_OK;
+}
+
+void sp_http_resume(struct sp_http *h, uint32_t id)
+{
+    struct get *g = *get_at(h, id);
+
+    if (g && g->is_running && g->transfer.easy)
+        sp_transfer_resume(&g->transfer);
 }
 
 void sp_http_cancel(struct sp_http *h, uint32_t id)

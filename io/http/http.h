@@ -1,5 +1,5 @@
 /* http.h - HTTP(S) downloads on a loop: libcurl's multi interface driven by
- * libuv.  For trackers, later web seeds; one per reactor.
+ * libuv.  For trackers and web seeds; one per reactor.
  *
  * Bodies are gathered up to a limit after decompression, and never longer:
  * a bomb ends at the limit.  Redirects: 5, http and https only.  Addresses:
@@ -24,6 +24,7 @@ enum { SP_HTTP_HOST_CONN_MAX = 8 }; /* connections at once to one scheme://host:
 
 struct sp_http;
 struct sp_http_result;
+struct sp_transfer_stream;
 
 struct sp_http_cfg {
     const char *user_agent;           /* copied */
@@ -40,6 +41,9 @@ struct sp_http_get {
     size_t body_max;     /* bytes */
     uint8_t family;      /* 4, 6 or 0: either */
     bool allow_local;    /* the user named this address */
+    /* NULL: the body is gathered.  Else handed on as it comes (transfer.h): no limit
+     * but the receiver's; result.body is empty. */
+    const struct sp_transfer_stream *stream;
     void (*done)(void *ctx, uint32_t id, const struct sp_http_result *result);
     void *ctx;
 };
@@ -60,6 +64,8 @@ SP_MUST_USE enum sp_err sp_http_new(uv_loop_t *loop, const struct sp_http_cfg *c
  * SP_ENOMEM, SP_EDATA (no http or https URL) */
 SP_MUST_USE enum sp_err sp_http_start(struct sp_http *h, const struct sp_http_get *get,
                                       uint32_t *ret_id);
+/* stream.body said "not now", and it is later: it is called again, maybe from in here. */
+void sp_http_resume(struct sp_http *h, uint32_t id);
 /* done is not called any more.  Unknown ids are ignored. */
 void sp_http_cancel(struct sp_http *h, uint32_t id);
 /* Cancels all, closes its handles; freed is called from the loop once memory

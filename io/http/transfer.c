@@ -1,6 +1,7 @@
 #include "io/http/transfer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+
+enum { STREAM_BUFFER_LEN = 256 * 1024 };
 
 /* ---- what may be connected to ---- */
 
@@ -173,12 +176,67 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *ctx)
     return len;
 }
 
+/* ---- what is handed on ---- */
+
+static uint64_t length_told(struct sp_transfer *t)
+{
+    curl_off_t len = -1;
+    curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &len);
+    return len < 0 ? UINT64_MAX : (uint64_t)len;
+}
+
+static void tell_head(struct sp_transfer *t)
+{
+    struct sp_transfer_head head = {.content_len = length_told(t)};
+    curl_off_t retry_s = 0;
+    long status = 0;
+
+    if (t->head_told)
+        return;
+    t->head_told = true;
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_s);
+    head.status = (int)status;
+    head.retry_after_s = retry_s < 0 ? 0 : retry_s > UINT32_MAX ? UINT32_MAX : (uint32_t)retry_s;
+    head.content_range = (struct sp_slice){(uint8_t *)t->content_range, strlen(t->content_range)};
+    t->stream.head(t->stream.ctx, &head);
+}
+
+static size_t hand_on(char *bytes, size_t size, size_t count, void *ctx)
+{
+    struct sp_transfer *t = ctx;
+    tell_head(t);
+    struct sp_slice body = {(uint8_t *)bytes, size * count};
+    return t->stream.body(t->stream.ctx, body) ? size * count : CURL_WRITEFUNC_PAUSE;
+}
+
+void sp_transfer_resume(struct sp_transfer *t)
+{
+    curl_easy_pause(t->easy, CURLPAUSE_CONT);
+}
+
+/* "Content-Range: VALUE"; a status line begins another head. */
+static void note_head(struct sp_transfer *t, const char *line, size_t len)
+{
+    static const char NAME[] = "content-range:";
+    size_t name = sizeof(NAME) - 1;
+
+    while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
+        len--;
+    if (len >= 5 && strncmp(line, "HTTP/", 5) == 0)
+        t->content_range[0] = '\0';
+    if (len < name || strncasecmp(line, NAME, name) != 0 || len - name >= sizeof(t->content_range))
+        return;
+    memcpy(t->content_range, line + name, len - name);
+    t->content_range[len - name] = '\0';
+}
+
 static size_t take_head(char *bytes, size_t size, size_t count, void *ctx)
 {
     struct sp_transfer *t = ctx;
 
-    (void)bytes;
     t->head_len += size * count;
+    note_head(t, bytes, size * count);
     return t->head_len <= SP_TRANSFER_HEAD_MAX ? size * count : CURL_WRITEFUNC_ERROR;
 }
 
@@ -191,7 +249,7 @@ static int on_progress(void *ctx, curl_off_t total, curl_off_t now, curl_off_t u
     (void)total;
     (void)up_total;
     (void)up_now;
-    if (now < 0 || (uint64_t)now <= t->max)
+    if (now < 0 || (uint64_t)now <= t->max || t->head_told)
         return 0;
     t->too_large = true;
     return 1;
@@ -307,6 +365,24 @@ static CURLcode set_interface(struct sp_transfer *t, const char *interface)
     return CURLE_OK;
 }
 
+static CURLcode set_stream(struct sp_transfer *t, const struct sp_transfer_stream *stream)
+{
+    char range[64];
+
+    t->stream = *stream;
+    t->is_stream = true;
+    SET(CURLOPT_WRITEFUNCTION, hand_on);
+    SET(CURLOPT_ACCEPT_ENCODING, NULL);
+    SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)0);
+    SET(CURLOPT_TIMEOUT_MS, 0L);
+    SET(CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER_LEN);
+    if (!stream->has_range)
+        return CURLE_OK;
+    snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, stream->from, stream->to - 1);
+    SET(CURLOPT_RANGE, range);
+    return CURLE_OK;
+}
+
 static CURLcode set_cfg(struct sp_transfer *t, const struct sp_transfer_cfg *cfg)
 {
     SET(CURLOPT_URL, cfg->url);
@@ -342,6 +418,8 @@ enum sp_err sp_transfer_init(struct sp_transfer *t, const struct sp_transfer_cfg
         code = set_calls(t);
     if (code == CURLE_OK)
         code = set_cfg(t, cfg);
+    if (code == CURLE_OK && cfg->stream)
+        code = set_stream(t, cfg->stream);
     if (code == CURLE_OK)
         return SP_OK;
     sp_transfer_done(t);
@@ -506,6 +584,8 @@ enum sp_err sp_transfer_judge(struct sp_transfer *t, CURLcode code, int *ret_sta
     *ret_status = 0;
     ret_why[0] = '\0';
     if (code == CURLE_OK) {
+        if (t->is_stream)
+            tell_head(t); /* there was no body */
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         *ret_status = (int)status;
         return SP_OK;

@@ -17,6 +17,23 @@ enum {
     SP_TRANSFER_WHY_LEN = 160,
 };
 
+/* A body that is handed on as it comes, instead of gathered. */
+struct sp_transfer_head {
+    int status;
+    struct sp_slice content_range; /* empty: absent; valid during the call */
+    uint64_t content_len;          /* UINT64_MAX: not told */
+    uint32_t retry_after_s;        /* 0: not told */
+};
+
+struct sp_transfer_stream {
+    void (*head)(void *ctx, const struct sp_transfer_head *head); /* before the body */
+    /* false: not now; given again, with what follows, after sp_transfer_resume */
+    bool (*body)(void *ctx, struct sp_slice bytes);
+    void *ctx;
+    bool has_range;
+    uint64_t from, to; /* has_range: bytes [from, to) are asked for */
+};
+
 struct sp_transfer_cfg {
     const char *url;                  /* all strings are copied by curl */
     const char *user_agent;           /* NULL: none is sent */
@@ -28,6 +45,9 @@ struct sp_transfer_cfg {
     size_t body_max;                  /* bytes after decompression */
     uint8_t family;                   /* 4, 6 or 0: either */
     bool allow_local;                 /* the address in url may be private or loopback */
+    /* NULL: gathered.  Else the body comes as the server has it, no limit of
+     * length or time holds but the receiver's.  Copied. */
+    const struct sp_transfer_stream *stream;
 };
 
 struct sp_transfer {
@@ -40,6 +60,9 @@ struct sp_transfer {
     uint8_t family;
     bool is_proxied;
     bool too_large, no_memory;
+    bool is_stream, head_told;
+    struct sp_transfer_stream stream;
+    char content_range[80];            /* of the last head */
     char refused[SP_TRANSFER_WHY_LEN]; /* why an address was not connected to; "": none */
     char curl_says[CURL_ERROR_SIZE];
 };
@@ -51,6 +74,8 @@ bool sp_transfer_takes(const char *url);
 /* Made ready to be given to a multi handle; t must not move until done.
  * SP_ENOMEM   SP_EDATA no http or https URL   SP_EINVAL interface, ca_file */
 SP_MUST_USE enum sp_err sp_transfer_init(struct sp_transfer *t, const struct sp_transfer_cfg *cfg);
+/* The body may go on; calls stream.body, maybe from in here. */
+void sp_transfer_resume(struct sp_transfer *t);
 /* Takes a zeroed one. */
 void sp_transfer_done(struct sp_transfer *t);
 /* The answer's status, or 0 with the reason: one printable line.

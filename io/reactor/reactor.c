@@ -80,6 +80,9 @@ static void run_effect(struct sp_reactor *r, struct sp_effect *fx)
     case SP_FX_RECV:
         sp_sock_resume(fx->user);
         break;
+    case SP_FX_WEB:
+        sp_web_do(r, fx);
+        break;
     case SP_FX_JOB:
         sp_jobs_run(r, fx->job);
         break;
@@ -231,6 +234,7 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     r->mail_last = &r->mail_first;
     sp_list_init(&r->held);
     sp_list_init(&r->socks);
+    sp_list_init(&r->webs);
     if (pthread_mutex_init(&r->lock, NULL) != 0 || uv_loop_init(&r->loop) != 0)
         return SP_ENOMEM;
     own.mem = sp_mem_libc();
@@ -274,6 +278,7 @@ static void run_end(struct sp_reactor *r, struct sp_post *post)
     sp_sock_close_all(r);
     sp_announce_close(r);
     sp_gate_close(r);
+    sp_web_close_all(r);
     sp_names_end(r->names);
     sp_http_free(r->http, on_http_freed, r);
     for (size_t i = 0; i < SP_COUNT(handles); i++)

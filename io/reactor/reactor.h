@@ -5,6 +5,7 @@
  *   jobs.c         the session's jobs: hash pool, disk pool, hot reads
  *   storage.c      a torrent's files: open, load, check, sync, save
  *   gate.c         the way out through a proxy
+ *   web.c          requests to web seeds
  *   announce.c     the session's trackers: HTTP, names, datagrams
  *   names.c        host names to addresses
  *   reactor.c      the thread, its mailbox, its turn
@@ -75,6 +76,8 @@ struct sp_held {
     uint8_t *priorities; /* NULL: all normal */
     struct sp_tracker_url *trackers;
     uint32_t tracker_count;
+    struct sp_session_web *webs; /* besides the torrent's own */
+    uint32_t web_count;
     uint64_t down_Bps, up_Bps;
     bool read_only, sequential, full_allocation, force_check, paused, local_peers, super_seed;
     struct sp_addr *peers; /* named by the user */
@@ -141,6 +144,7 @@ struct sp_reactor {
     struct sp_purse purse; /* of doors */
     struct sp_watch listeners[2 * SP_LISTEN_MAX];
     uint32_t listener_count;
+    struct sp_list webs;        /* web.c */
     struct sp_watch udp4, udp6; /* of trackers */
     bool has_udp4, has_udp6;
     struct http_ref *http_refs; /* announce.c */
@@ -232,6 +236,10 @@ bool sp_names_ask(struct sp_names *n, struct sp_name_job *job);
 void sp_names_end(struct sp_names *n);
 /* Once nothing runs that is posted to the reactor.  Takes NULL. */
 void sp_names_free(struct sp_names *n);
+
+/* web.c */
+void sp_web_do(struct sp_reactor *r, const struct sp_effect *fx);
+void sp_web_close_all(struct sp_reactor *r);
 
 /* announce.c */
 void sp_announce_run(struct sp_reactor *r, const struct sp_tracker_action *a);

@@ -574,6 +574,8 @@ void sp_held_add(struct sp_reactor *r, struct sp_held *h)
         .priorities = h->priorities,
         .trackers = h->trackers,
         .tracker_count = h->tracker_count,
+        .webs = h->webs,
+        .web_count = h->web_count,
         .down_Bps = h->down_Bps,
         .up_Bps = h->up_Bps,
         .sequential = h->sequential,
@@ -711,6 +713,9 @@ void sp_held_free(struct sp_held *h)
         free((void *)(uintptr_t)h->trackers[i].url.ptr);
     for (uint32_t i = 0; i < h->peer_name_count; i++)
         free(h->peer_names[i]);
+    for (uint32_t i = 0; i < h->web_count; i++)
+        free((char *)(uintptr_t)h->webs[i].url);
+    free(h->webs);
     free(h->trackers);
     free(h->peer_names);
     free(h->peers);
