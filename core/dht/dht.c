@@ -20,6 +20,9 @@ enum sp_err sp_dht_new(const struct sp_dht_cfg *cfg, sp_time_ns now, struct sp_d
     struct sp_dht_id id = cfg->id ? *cfg->id : sp_dht_id_random(&d->rng);
     sp_dht_table_init(&d->table, d->mem, &id, cfg->family);
     sp_dht_peers_init(&d->store, d->mem, &d->rng, &d->key, cfg->family);
+    sp_dht_items_init(&d->items, d->mem, &d->rng, &d->key);
+    d->verify = cfg->verify;
+    d->verify_ctx = cfg->verify_ctx;
     sp_list_init(&d->lookups);
     d->out = sp_queue_of(sizeof(struct sp_dht_packet), OUT_MAX);
     d->events = sp_queue_of(sizeof(struct sp_dht_event), EVENTS_MAX);
@@ -41,10 +44,12 @@ void sp_dht_free(struct sp_dht *d)
         sp_dht_lookup_free(SP_CONTAINER(d->lookups.ends.next, struct lookup, link));
     sp_dht_table_done(&d->table);
     sp_dht_peers_done(&d->store);
+    sp_dht_items_done(&d->items);
     sp_queue_done(&d->out, d->mem);
     sp_queue_done(&d->events, d->mem);
     sp_mem_free(d->mem, d->rpcs);
     sp_mem_free(d->mem, d->guards);
+    sp_mem_free(d->mem, d->held);
     sp_mem_free(d->mem, d);
 }
 
@@ -112,13 +117,50 @@ uint32_t sp_dht_good_nodes(const struct sp_dht *d, struct sp_dht_contact *ret, u
 
 sp_dht_lookup_id sp_dht_find_node(struct sp_dht *d, const struct sp_dht_id *target, sp_time_ns now)
 {
-    return sp_dht_lookup_new(d, target, false, NULL, false, now);
+    struct lookup *l = sp_dht_lookup_new(d, target, SP_KRPC_FIND_NODE);
+    return l ? sp_dht_lookup_start(l, now) : 0;
 }
 
 sp_dht_lookup_id sp_dht_get_peers(struct sp_dht *d, const struct sp_dht_id *hash,
                                   const struct sp_dht_announce *announce, sp_time_ns now)
 {
-    return sp_dht_lookup_new(d, hash, true, announce, false, now);
+    struct lookup *l = sp_dht_lookup_new(d, hash, SP_KRPC_GET_PEERS);
+    if (!l)
+        return 0;
+    if (announce)
+        l->announce = *announce;
+    return sp_dht_lookup_start(l, now);
+}
+
+sp_dht_lookup_id sp_dht_get(struct sp_dht *d, const struct sp_dht_id *target, struct sp_slice salt,
+                            sp_time_ns now)
+{
+    struct lookup *l = sp_dht_lookup_new(d, target, SP_KRPC_GET);
+    if (!l)
+        return 0;
+    assert(salt.len <= sizeof(l->salt));
+    l->salt_len = (uint8_t)salt.len;
+    if (salt.len)
+        memcpy(l->salt, salt.ptr, salt.len);
+    return sp_dht_lookup_start(l, now);
+}
+
+sp_dht_lookup_id sp_dht_put(struct sp_dht *d, const struct sp_dht_item *item, bool has_cas,
+                            int64_t cas, sp_time_ns now)
+{
+    struct sp_dht_id target = sp_dht_item_target(item);
+    struct lookup *l = sp_dht_lookup_new(d, &target, SP_KRPC_GET);
+    if (!l)
+        return 0;
+    if (!(l->item = SP_NEW(d->mem, struct sp_dht_item))) {
+        sp_dht_lookup_free(l);
+        return 0;
+    }
+    *l->item = *item;
+    l->puts = true;
+    l->has_cas = has_cas;
+    l->cas = cas;
+    return sp_dht_lookup_start(l, now);
 }
 
 void sp_dht_cancel(struct sp_dht *d, sp_dht_lookup_id lookup)
@@ -139,7 +181,7 @@ bool sp_dht_recv(struct sp_dht *d, const struct sp_addr *from, struct sp_slice b
         return false;
     }
     if (msg.kind == SP_KRPC_QUERY)
-        sp_dht_serve(d, from, &msg, bytes.len, now);
+        sp_dht_serve(d, from, &msg, bytes, now);
     else
         sp_dht_answer(d, from, &msg, now);
     return true;
@@ -196,8 +238,12 @@ static void find_self(struct sp_dht *d, sp_time_ns now)
     d->self_at = now + (young ? d->self_wait_ns : SELF_PERIOD_NS);
     if (young && d->self_wait_ns < SELF_PERIOD_NS)
         d->self_wait_ns *= 2;
-    if (d->table.count > 0)
-        (void)sp_dht_lookup_new(d, &d->table.self, false, NULL, true, now);
+    struct lookup *l =
+        d->table.count ? sp_dht_lookup_new(d, &d->table.self, SP_KRPC_FIND_NODE) : NULL;
+    if (!l)
+        return;
+    l->silent = true;
+    (void)sp_dht_lookup_start(l, now);
 }
 
 void sp_dht_tick(struct sp_dht *d, sp_time_ns now)
@@ -210,6 +256,7 @@ void sp_dht_tick(struct sp_dht *d, sp_time_ns now)
     if (now >= d->housekeeping_at) {
         d->housekeeping_at = now + HOUSEKEEPING_NS;
         sp_dht_peers_tick(&d->store, now);
+        sp_dht_items_tick(&d->items, now);
     }
 }
 
@@ -220,7 +267,7 @@ sp_time_ns sp_dht_deadline(const struct sp_dht *d)
         first = d->ping_at;
     if (d->self_at < first)
         first = d->self_at;
-    if (d->store.count && d->housekeeping_at < first)
+    if ((d->store.count || d->items.count) && d->housekeeping_at < first)
         first = d->housekeeping_at;
     return first;
 }
@@ -233,6 +280,7 @@ void sp_dht_stats(const struct sp_dht *d, sp_time_ns now, struct sp_dht_stats *r
     ret_stats->depth = d->table.depth;
     ret_stats->lookups = d->lookups.count;
     ret_stats->keys = d->store.count;
+    ret_stats->items = d->items.count;
     ret_stats->network_size = sp_dht_table_network_size(&d->table);
     ret_stats->stall_ms = (uint32_t)(sp_dht_stall_ns(d) / SP_MS_NS);
 }

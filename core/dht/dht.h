@@ -11,11 +11,12 @@
  * of IPv4 and IPv6, and BEP-0045 wants each address of a host to look like a
  * node of its own.  A client with both has two nodes.
  *
- * Sources: BEP-0005, 32, 33, 42, 43, 51.  See docs/core/dht.md.
+ * Sources: BEP-0005, 32, 33, 42, 43, 44, 51.  See docs/core/dht.md.
  */
 #ifndef SP_DHT_DHT_H
 #define SP_DHT_DHT_H
 
+#include "core/dht/items.h"
 #include "core/dht/krpc.h"
 #include "core/dht/table.h"
 
@@ -30,6 +31,8 @@ struct sp_dht_cfg {
     bool read_only;             /* BEP-0043: asks, and answers nothing */
     uint8_t version[4];         /* BEP-0005 "v" */
     uint32_t up_Bps;            /* of answers; 0: no limit */
+    sp_dht_verify *verify;      /* NULL: mutable items are neither stored nor believed */
+    void *verify_ctx;
 };
 
 SP_MUST_USE enum sp_err sp_dht_new(const struct sp_dht_cfg *cfg, sp_time_ns now,
@@ -70,6 +73,14 @@ sp_dht_lookup_id sp_dht_find_node(struct sp_dht *d, const struct sp_dht_id *targ
 /* Peers of hash, told as they come; then announces to the nodes nearest to it. */
 sp_dht_lookup_id sp_dht_get_peers(struct sp_dht *d, const struct sp_dht_id *hash,
                                   const struct sp_dht_announce *announce, sp_time_ns now);
+/* An item by its key: told when it is found, and again when a higher sequence
+ * number is.  salt: of a mutable one, at most SP_KRPC_SALT_MAX bytes. */
+sp_dht_lookup_id sp_dht_get(struct sp_dht *d, const struct sp_dht_id *target, struct sp_slice salt,
+                            sp_time_ns now);
+/* Puts a signed item (COPIES) at the nodes nearest to its key.  They are told to
+ * replace nothing but sequence number cas where has_cas. */
+sp_dht_lookup_id sp_dht_put(struct sp_dht *d, const struct sp_dht_item *item, bool has_cas,
+                            int64_t cas, sp_time_ns now);
 /* No event of it follows.  Unknown ones are passed over. */
 void sp_dht_cancel(struct sp_dht *d, sp_dht_lookup_id lookup);
 
@@ -95,6 +106,7 @@ enum { SP_DHT_EVENT_PEERS_MAX = SP_KRPC_VALUES_MAX, SP_DHT_RESULT_MAX = SP_DHT_K
 enum sp_dht_event_kind {
     SP_DHT_PEERS,    /* peers[0 .. count) of target; may name some again */
     SP_DHT_DONE,     /* the lookup ended: nodes[0 .. count) answered, nearest first */
+    SP_DHT_ITEM,     /* item: it has this key and is signed as it should be */
     SP_DHT_EXTERNAL, /* from says that we are at addr: a vote */
 };
 
@@ -103,11 +115,14 @@ struct sp_dht_event {
     sp_dht_lookup_id lookup;
     struct sp_dht_id target;
     uint32_t count;
-    struct sp_addr peers[SP_DHT_EVENT_PEERS_MAX];
-    struct sp_dht_contact nodes[SP_DHT_RESULT_MAX];
+    union {
+        struct sp_addr peers[SP_DHT_EVENT_PEERS_MAX];
+        struct sp_dht_contact nodes[SP_DHT_RESULT_MAX];
+        struct sp_dht_item item;
+    };
     uint32_t asked, answered, late; /* DONE: requests; answers; those beyond the stall time */
     uint32_t hops;                  /* DONE: the longest chain of who named whom */
-    uint32_t announced;             /* DONE: nodes that an announce was sent to */
+    uint32_t announced;             /* DONE: nodes that an announce or a put was sent to */
     struct sp_addr from, addr;
 };
 
@@ -119,7 +134,7 @@ sp_time_ns sp_dht_deadline(const struct sp_dht *d);
 void sp_dht_tick(struct sp_dht *d, sp_time_ns now);
 
 struct sp_dht_stats {
-    uint32_t nodes, good_nodes, depth, lookups, keys;
+    uint32_t nodes, good_nodes, depth, lookups, keys, items;
     uint64_t network_size; /* estimated; 0: unknown */
     uint64_t queries_in, replies_out, queries_out, replies_in, errors_in, dropped, bad_packets;
     uint32_t stall_ms; /* after which a request counts as late */

@@ -24,6 +24,7 @@ void sp_dht_lookup_free(struct lookup *l)
 {
     struct sp_dht *d = l->d;
     sp_list_del(&d->lookups, &l->link);
+    sp_mem_free(d->mem, l->item);
     sp_mem_free(d->mem, l->cands);
     sp_mem_free(d->mem, l);
 }
@@ -106,23 +107,44 @@ static void take_nodes(struct lookup *l, struct sp_slice nodes, const struct can
 
 /* ---- the end ---- */
 
+static bool say(struct lookup *l, const struct cand *c, sp_time_ns now)
+{
+    struct sp_slice token = {c->token, c->token_len};
+    const struct sp_dht_item *item = l->item;
+    struct sp_krpc m = {
+        .method = SP_KRPC_ANNOUNCE_PEER,
+        .has_target = true,
+        .target = l->target,
+        .token = token,
+        .port = l->announce.port,
+        .implied_port = l->announce.implied_port,
+        .seed = l->announce.seed,
+    };
+    struct sp_krpc put = {.method = SP_KRPC_PUT, .token = token};
+    if (l->puts) {
+        put.v = (struct sp_slice){item->v, item->v_len};
+        if (item->is_mutable) {
+            put.key = (struct sp_slice){item->key, sizeof(item->key)};
+            put.sig = (struct sp_slice){item->sig, sizeof(item->sig)};
+            put.salt = (struct sp_slice){item->salt, item->salt_len};
+            put.has_seq = true;
+            put.seq = item->seq;
+            /* BEP-0044: "When sending a put request to a node that did not return
+             * any data for the get, the cas field SHOULD NOT be included." */
+            put.has_cas = l->has_cas && c->has_item;
+            put.cas = l->cas;
+        }
+    }
+    return sp_dht_ask(l->d, &c->contact, true, 0, l->puts ? &put : &m, now);
+}
+
 static uint32_t announce(struct lookup *l, sp_time_ns now)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < l->count && n < SP_DHT_K; i++) {
         const struct cand *c = &l->cands[i];
-        if (c->state != CAND_ANSWERED || c->token_len == 0)
-            continue;
-        struct sp_krpc m = {
-            .method = SP_KRPC_ANNOUNCE_PEER,
-            .has_target = true,
-            .target = l->target,
-            .token = {c->token, c->token_len},
-            .port = l->announce.port,
-            .implied_port = l->announce.implied_port,
-            .seed = l->announce.seed,
-        };
-        n += sp_dht_ask(l->d, &c->contact, true, 0, &m, now);
+        if (c->state == CAND_ANSWERED && c->token_len)
+            n += say(l, c, now);
     }
     return n;
 }
@@ -130,8 +152,8 @@ static uint32_t announce(struct lookup *l, sp_time_ns now)
 static void finish(struct lookup *l, sp_time_ns now)
 {
     struct sp_dht *d = l->d;
-    bool port = l->announce.port || l->announce.implied_port;
-    uint32_t announced = l->peers && port ? announce(l, now) : 0;
+    bool tells = l->puts || l->announce.port || l->announce.implied_port;
+    uint32_t announced = tells ? announce(l, now) : 0;
     struct sp_dht_event *ev = l->silent ? NULL : sp_queue_push(&d->events, d->mem);
 
     if (ev) {
@@ -161,7 +183,7 @@ static void finish(struct lookup *l, sp_time_ns now)
 static bool ask(struct lookup *l, struct cand *c, sp_time_ns now)
 {
     struct sp_krpc m = {
-        .method = l->peers ? SP_KRPC_GET_PEERS : SP_KRPC_FIND_NODE,
+        .method = l->method,
         .has_target = true,
         .target = l->target,
     };
@@ -207,30 +229,31 @@ static void seed(struct lookup *l, sp_time_ns now)
         (void)insert(l, &known[i].contact, 0);
 }
 
-sp_dht_lookup_id sp_dht_lookup_new(struct sp_dht *d, const struct sp_dht_id *target, bool peers,
-                                   const struct sp_dht_announce *announce_as, bool silent,
-                                   sp_time_ns now)
+struct lookup *sp_dht_lookup_new(struct sp_dht *d, const struct sp_dht_id *target,
+                                 enum sp_krpc_method method)
 {
     struct lookup *l = d->lookups.count < LOOKUPS_MAX ? SP_NEW(d->mem, struct lookup) : NULL;
     if (!l)
-        return 0;
+        return NULL;
     l->cands = SP_NEW_ARRAY(d->mem, struct cand, CANDS_MAX + 1);
     if (!l->cands) {
         sp_mem_free(d->mem, l);
-        return 0;
+        return NULL;
     }
     if (++d->last_lookup == 0)
         d->last_lookup = 1;
     l->d = d;
     l->id = d->last_lookup;
     l->target = *target;
-    l->peers = peers;
-    l->silent = silent;
-    if (announce_as)
-        l->announce = *announce_as;
+    l->method = method;
     sp_list_add(&d->lookups, &l->link);
-    seed(l, now);
+    return l;
+}
+
+sp_dht_lookup_id sp_dht_lookup_start(struct lookup *l, sp_time_ns now)
+{
     sp_dht_lookup_id id = l->id;
+    seed(l, now);
     go_on(l, now);
     return id;
 }
@@ -254,6 +277,35 @@ static void tell_peers(struct lookup *l, const struct sp_krpc *msg, const struct
     }
 }
 
+/* The item, when it has this key, is signed, and is better than the last. */
+static void take_item(struct lookup *l, const struct sp_krpc *msg)
+{
+    struct sp_dht *d = l->d;
+    struct sp_slice salt = {l->salt, l->salt_len};
+    struct sp_dht_item item;
+    struct sp_dht_event *ev;
+
+    if (l->puts || !sp_dht_item_of(msg, salt, &item))
+        return;
+    /* BEP-0044: "the key they get back from a get request MUST be verified to
+     * hash to the target ID the lookup was made for, as well as verifying the
+     * signature" */
+    struct sp_dht_id target = sp_dht_item_target(&item);
+    bool better = !l->item || (item.is_mutable && item.seq > l->item->seq);
+    if (!better || !sp_dht_id_eq(&target, &l->target) ||
+        !sp_dht_item_is_signed(&item, d->verify, d->verify_ctx))
+        return;
+    if (!l->item && !(l->item = SP_NEW(d->mem, struct sp_dht_item)))
+        return;
+    *l->item = item;
+    if (!(ev = sp_queue_push(&d->events, d->mem)))
+        return;
+    ev->kind = SP_DHT_ITEM;
+    ev->lookup = l->id;
+    ev->target = l->target;
+    ev->item = item;
+}
+
 void sp_dht_lookup_joined(struct lookup *l, const struct sp_dht_contact *who, sp_time_ns now)
 {
     struct cand *c = insert(l, who, 0);
@@ -275,8 +327,11 @@ void sp_dht_lookup_answered(struct lookup *l, const struct sp_dht_contact *from,
             c->token_len = (uint8_t)msg->token.len;
             memcpy(c->token, msg->token.ptr, msg->token.len);
         }
-        if (l->peers && !l->silent)
+        c->has_item = msg->has_seq || msg->v.len;
+        if (l->method == SP_KRPC_GET_PEERS)
             tell_peers(l, msg, &from->addr);
+        else if (l->method == SP_KRPC_GET)
+            take_item(l, msg);
         take_nodes(l, v4 ? msg->nodes : msg->nodes6, c);
     }
     go_on(l, now);

@@ -168,6 +168,7 @@ static void reply(struct sp_dht *d, const struct rpc *r, const struct sp_krpc *m
         return;
     }
     (void)sp_dht_table_answered(&d->table, &c, rtt_ms ? rtt_ms : 1, now);
+    sp_dht_serve_held(d, &c.addr, now);
     if (l && !r->has_id)
         sp_dht_lookup_joined(l, &c, now);
     if (l)

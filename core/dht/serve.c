@@ -3,11 +3,12 @@
  * Anybody can write any address on a datagram, so an answer may go to a victim:
  * to who has not proved that it is where it says, no more than AMPLIFY_MAX times
  * the bytes of the question are sent.  Proof is an answer to a question of ours
- * (it is in the table), or a token that we sent there.
+ * (it is in the table), or a token that we sent there.  Where less would be of no
+ * use, an item that is too long, the question is held and its sender pinged.
  */
 #include "core/dht/state.h"
 
-enum { AMPLIFY_MAX = 3, GUARD_BURST = 30, VALUES_FULL = 50, FEW = 4 };
+enum { AMPLIFY_MAX = 3, GUARD_BURST = 30, VALUES_FULL = 50, FEW = 4, ITEM_FRAME = 130 };
 
 #define GUARD_SPAN_NS (5 * SP_SECOND_NS)
 
@@ -88,6 +89,8 @@ static void send_fitting(struct sp_dht *d, const struct sp_addr *to, struct sp_k
             nodes->len -= each;
         else if (m->value_count)
             m->value_count--;
+        else if (m->v.len) /* its number stays */
+            m->v.len = m->key.len = m->sig.len = 0;
         else if (nodes->len)
             nodes->len -= each;
         else
@@ -127,6 +130,24 @@ static void add_nodes(const struct sp_dht *d, struct sp_krpc *m, const struct sp
         len += SP_DHT_ID_LEN + compact_len;
     }
     *(d->table.family == SP_V4 ? &m->nodes : &m->nodes6) = (struct sp_slice){buf, len};
+}
+
+/* ---- questions that wait for proof ---- */
+
+static bool hold(struct sp_dht *d, const struct sp_dht_contact *c, struct sp_slice bytes,
+                 sp_time_ns now)
+{
+    struct sp_krpc ping = {.method = SP_KRPC_PING};
+    if (bytes.len > HELD_LEN)
+        return false;
+    if (!d->held && !(d->held = SP_NEW_ARRAY(d->mem, struct held, HELD_MAX)))
+        return false;
+    if (!sp_dht_ask(d, c, true, 0, &ping, now))
+        return false;
+    struct held *h = &d->held[d->held_at++ % HELD_MAX];
+    *h = (struct held){.from = c->addr, .at = now, .len = (uint32_t)bytes.len};
+    memcpy(h->bytes, bytes.ptr, bytes.len);
+    return true;
 }
 
 /* ---- queries ---- */
@@ -194,14 +215,86 @@ static void sample(struct sp_dht *d, const struct sp_addr *from, const struct sp
     send_fitting(d, from, &m, max);
 }
 
+/* BEP-0044: "The optional seq field specifies that an item's value should only
+ * be sent if its sequence number is greater than the given value." */
+static void get(struct sp_dht *d, const struct sp_addr *from, const struct sp_krpc *msg,
+                struct sp_slice bytes, size_t max, sp_time_ns now)
+{
+    struct sp_dht_contact c = {msg->id, *from};
+    struct sp_krpc m = reply_to(d, from, msg);
+    uint8_t nodes[SP_DHT_K * 38];
+    uint64_t token = token_of(d, from, &msg->target, now / EPOCH_NS + 1);
+    const struct sp_dht_item *item = sp_dht_items_get(&d->items, &msg->target);
+
+    add_nodes(d, &m, &msg->target, nodes, now);
+    m.token = (struct sp_slice){(const uint8_t *)&token, sizeof(token)};
+    if (item) {
+        m.has_seq = item->is_mutable;
+        m.seq = item->seq;
+    }
+    if (item && !(msg->has_seq && item->is_mutable && item->seq <= msg->seq)) {
+        m.v = (struct sp_slice){item->v, item->v_len};
+        m.key = (struct sp_slice){item->key, item->is_mutable ? sizeof(item->key) : 0};
+        m.sig = (struct sp_slice){item->sig, item->is_mutable ? sizeof(item->sig) : 0};
+        if (max < SP_KRPC_REPLY_MAX && m.v.len + m.key.len + m.sig.len + ITEM_FRAME > max &&
+            hold(d, &c, bytes, now))
+            return;
+    }
+    send_fitting(d, from, &m, max);
+}
+
+static const char *put_error_text(int error)
+{
+    switch (error) {
+    case SP_KRPC_E_CAS:
+        return "the sequence number is another";
+    case SP_KRPC_E_SEQ:
+        return "sequence number less than current";
+    default:
+        return "full";
+    }
+}
+
+static void put(struct sp_dht *d, const struct sp_addr *from, const struct sp_krpc *msg, size_t max,
+                sp_time_ns now)
+{
+    struct sp_krpc m = reply_to(d, from, msg);
+    struct sp_dht_item item;
+
+    if (msg->v_too_big || msg->salt_too_big) {
+        send_error(d, from, msg, msg->v_too_big ? SP_KRPC_E_TOO_BIG : SP_KRPC_E_SALT,
+                   msg->v_too_big ? "message too big" : "salt too big", max);
+        return;
+    }
+    if (!sp_dht_item_of(msg, msg->salt, &item)) {
+        send_error(d, from, msg, SP_KRPC_E_PROTOCOL, "no item", max);
+        return;
+    }
+    struct sp_dht_id target = sp_dht_item_target(&item);
+    if (!is_token(d, from, &target, msg->token, now)) {
+        send_error(d, from, msg, SP_KRPC_E_PROTOCOL, "bad token", max);
+        return;
+    }
+    /* Last, as it costs most; a token is needed to make us do it. */
+    if (!sp_dht_item_is_signed(&item, d->verify, d->verify_ctx)) {
+        send_error(d, from, msg, SP_KRPC_E_SIGNATURE, "invalid signature", max);
+        return;
+    }
+    int error = sp_dht_items_put(&d->items, &d->table.self, &item, msg->has_cas, msg->cas, now);
+    if (error)
+        send_error(d, from, msg, (enum sp_krpc_error)error, put_error_text(error), max);
+    else
+        send_fitting(d, from, &m, max);
+}
+
 static void answer(struct sp_dht *d, const struct sp_addr *from, const struct sp_krpc *msg,
-                   size_t max, sp_time_ns now)
+                   struct sp_slice bytes, size_t max, sp_time_ns now)
 {
     struct sp_krpc m = reply_to(d, from, msg);
     uint8_t nodes[SP_DHT_K * 38];
-    bool unknown = msg->method == SP_KRPC_PUT || msg->method == SP_KRPC_UNKNOWN;
+    bool unknown = msg->method == SP_KRPC_UNKNOWN;
 
-    if (msg->method != SP_KRPC_PING && !msg->has_target) {
+    if (msg->method != SP_KRPC_PING && msg->method != SP_KRPC_PUT && !msg->has_target) {
         send_error(d, from, msg, unknown ? SP_KRPC_E_METHOD : SP_KRPC_E_PROTOCOL,
                    unknown ? "unknown method" : "no target", max);
         return;
@@ -216,14 +309,18 @@ static void answer(struct sp_dht *d, const struct sp_addr *from, const struct sp
     case SP_KRPC_SAMPLE:
         sample(d, from, msg, max, now);
         return;
+    case SP_KRPC_GET:
+        get(d, from, msg, bytes, max, now);
+        return;
+    case SP_KRPC_PUT:
+        put(d, from, msg, max, now);
+        return;
     case SP_KRPC_PING:
         send_fitting(d, from, &m, max);
         return;
     /* Custom: seen in libtorrent: what has a target and is not known is answered
      * as find_node is, so that lookups of newer kinds pass through. */
     case SP_KRPC_FIND_NODE:
-    case SP_KRPC_GET:
-    case SP_KRPC_PUT:
     case SP_KRPC_UNKNOWN:
         break;
     }
@@ -231,8 +328,22 @@ static void answer(struct sp_dht *d, const struct sp_addr *from, const struct sp
     send_fitting(d, from, &m, max);
 }
 
+void sp_dht_serve_held(struct sp_dht *d, const struct sp_addr *from, sp_time_ns now)
+{
+    for (uint32_t i = 0; d->held && i < HELD_MAX; i++) {
+        struct held *h = &d->held[i];
+        struct sp_slice bytes = {h->bytes, h->len};
+        struct sp_krpc msg;
+        if (!h->len || !sp_addr_eq(&h->from, from))
+            continue;
+        h->len = 0;
+        if (now - h->at < RPC_TIMEOUT_NS && sp_krpc_read(bytes, &msg) == SP_OK)
+            answer(d, from, &msg, bytes, SP_KRPC_REPLY_MAX, now);
+    }
+}
+
 void sp_dht_serve(struct sp_dht *d, const struct sp_addr *from, const struct sp_krpc *msg,
-                  size_t len, sp_time_ns now)
+                  struct sp_slice bytes, sp_time_ns now)
 {
     struct sp_dht_contact c = {msg->id, *from};
     bool proven = sp_dht_table_has(&d->table, &c) ||
@@ -244,7 +355,8 @@ void sp_dht_serve(struct sp_dht *d, const struct sp_addr *from, const struct sp_
         d->stats.dropped++;
         return;
     }
-    answer(d, from, msg, proven ? SP_KRPC_REPLY_MAX : AMPLIFY_MAX * len, now);
+    size_t max = proven ? SP_KRPC_REPLY_MAX : AMPLIFY_MAX * bytes.len;
+    answer(d, from, msg, bytes, max < SP_KRPC_REPLY_MAX ? max : SP_KRPC_REPLY_MAX, now);
     sp_dht_table_heard(&d->table, &c, now);
     /* BEP-0043: "the node should not add the message sender to its routing
      * table"; the others are asked whether they are there. */

@@ -25,6 +25,8 @@ enum {
     TOKEN_LEN = 8,
     RTT_BINS = 40,
     GUARDS = 64, /* buckets for who asks too much */
+    HELD_MAX = 16,
+    HELD_LEN = 256,
 };
 
 #define RPC_TIMEOUT_NS  (8 * SP_SECOND_NS)
@@ -42,6 +44,7 @@ struct cand {
     struct sp_dht_contact contact;
     uint8_t state; /* enum cand_state */
     uint8_t hops;  /* how many named each other up to it */
+    bool has_item; /* of this key, it says */
     uint8_t token_len;
     uint8_t token[SP_KRPC_TOKEN_MAX];
 };
@@ -51,9 +54,13 @@ struct lookup {
     struct sp_dht *d;
     sp_dht_lookup_id id;
     struct sp_dht_id target;
-    bool peers;  /* get_peers, else find_node */
-    bool silent; /* our own: no events */
+    enum sp_krpc_method method; /* FIND_NODE, GET_PEERS or GET */
+    bool silent;                /* our own: no events */
     struct sp_dht_announce announce;
+    struct sp_dht_item *item; /* GET: the best so far, or what is to be put; NULL: none */
+    bool puts, has_cas;
+    int64_t cas;
+    uint8_t salt_len, salt[SP_KRPC_SALT_MAX];
     uint32_t asked, answered, late;
     struct cand *cands; /* by distance; CANDS_MAX of them */
     uint32_t count;
@@ -74,6 +81,15 @@ struct guard {
     sp_time_ns since;
 };
 
+/* A question whose answer is too long for who has proved nothing: it waits for
+ * the answer to a ping. */
+struct held {
+    struct sp_addr from;
+    sp_time_ns at;
+    uint32_t len; /* 0: unused */
+    uint8_t bytes[HELD_LEN];
+};
+
 struct sp_dht {
     const struct sp_mem *mem;
     struct sp_rng rng;
@@ -82,6 +98,9 @@ struct sp_dht {
     uint8_t version[4];
     struct sp_dht_table table;
     struct sp_dht_peers store;
+    struct sp_dht_items items;
+    sp_dht_verify *verify;
+    void *verify_ctx;
     struct rpc *rpcs; /* rpc_cap slots */
     uint32_t rpc_cap, rpc_count;
     uint16_t serial;
@@ -92,6 +111,8 @@ struct sp_dht {
     struct sp_queue out, events;
     struct sp_bucket up;
     struct guard *guards; /* NULL until somebody asks */
+    struct held *held;    /* a ring of HELD_MAX; NULL until one is held */
+    uint32_t held_at;
     sp_time_ns ping_at, self_at, housekeeping_at;
     sp_time_ns self_wait_ns;
     struct sp_dht_stats stats;
@@ -111,9 +132,10 @@ void sp_dht_rpc_tick(struct sp_dht *d, sp_time_ns now);
 sp_time_ns sp_dht_rpc_deadline(const struct sp_dht *d);
 
 /* lookup.c */
-sp_dht_lookup_id sp_dht_lookup_new(struct sp_dht *d, const struct sp_dht_id *target, bool peers,
-                                   const struct sp_dht_announce *announce, bool silent,
-                                   sp_time_ns now);
+/* NULL: too many, or out of memory.  Then sp_dht_lookup_start, which may end it. */
+struct lookup *sp_dht_lookup_new(struct sp_dht *d, const struct sp_dht_id *target,
+                                 enum sp_krpc_method method);
+sp_dht_lookup_id sp_dht_lookup_start(struct lookup *l, sp_time_ns now);
 struct lookup *sp_dht_lookup_find(const struct sp_dht *d, sp_dht_lookup_id id);
 void sp_dht_lookup_free(struct lookup *l);
 /* Whom it asked answered, is late, or failed (msg NULL). */
@@ -126,6 +148,8 @@ void sp_dht_lookup_joined(struct lookup *l, const struct sp_dht_contact *who, sp
 
 /* serve.c */
 void sp_dht_serve(struct sp_dht *d, const struct sp_addr *from, const struct sp_krpc *msg,
-                  size_t len, sp_time_ns now);
+                  struct sp_slice bytes, sp_time_ns now);
+/* from has answered us: what it asked and was held can be answered in full. */
+void sp_dht_serve_held(struct sp_dht *d, const struct sp_addr *from, sp_time_ns now);
 
 #endif

@@ -34,12 +34,37 @@ static struct sp_addr addr_of(uint32_t ix)
     return sp_addr_v4(ip, 6881);
 }
 
+/* Stands for ed25519: the signature is the keyed hash of what it covers. */
+static void sign(const uint8_t *key, struct sp_slice msg, uint8_t sig[SP_KRPC_SIG_LEN])
+{
+    struct sp_hash_key k = {key[0], 1};
+    uint64_t h = sp_hash_bytes(&k, msg.ptr, msg.len);
+    for (int i = 0; i < 8; i++)
+        memcpy(sig + 8 * i, &h, 8);
+}
+
+static uint32_t verified;
+
+static bool verify(void *ctx, const uint8_t key[SP_KRPC_KEY_LEN],
+                   const uint8_t sig[SP_KRPC_SIG_LEN], struct sp_slice msg)
+{
+    uint8_t want[SP_KRPC_SIG_LEN];
+    (void)ctx;
+    verified++;
+    sign(key, msg, want);
+    return memcmp(want, sig, sizeof(want)) == 0;
+}
+
 static struct sp_dht *node(struct sp_rng *rng, uint32_t ix, sp_time_ns now)
 {
     struct sp_addr addr = addr_of(ix);
     struct sp_dht_id id = sp_dht_id_for(&addr, rng);
-    struct sp_dht_cfg cfg = {
-        .mem = &MEM, .seed = sp_rng_u64(rng), .family = SP_V4, .id = &id, .version = {'S', 'P'}};
+    struct sp_dht_cfg cfg = {.mem = &MEM,
+                             .seed = sp_rng_u64(rng),
+                             .family = SP_V4,
+                             .id = &id,
+                             .version = {'S', 'P'},
+                             .verify = verify};
     struct sp_dht *d = NULL;
     sp_rng_bytes(rng, cfg.secret, sizeof(cfg.secret));
     CHECK_EQ(sp_dht_new(&cfg, now, &d), SP_OK);
@@ -143,7 +168,8 @@ static void hush(struct net *n)
 
 struct found {
     bool done;
-    uint32_t peers;
+    uint32_t peers, items;
+    struct sp_dht_item item;
     sp_time_ns first_ns, done_ns;
     struct sp_dht_event end;
 };
@@ -161,6 +187,11 @@ static struct found wait_for(struct net *n, uint32_t ix, sp_dht_lookup_id id)
             if (ev.kind == SP_DHT_PEERS) {
                 f.first_ns = f.peers ? f.first_ns : n->now - began;
                 f.peers += ev.count;
+                continue;
+            }
+            if (ev.kind == SP_DHT_ITEM) {
+                f.items++;
+                f.item = ev.item;
                 continue;
             }
             f.done = true;
@@ -254,6 +285,80 @@ TEST(what_one_announces_another_finds_fast_even_where_a_third_is_dead)
     end_net(&n);
 }
 
+static struct sp_dht_item item_of(uint8_t key, const char *salt, int64_t seq, uint16_t len)
+{
+    struct sp_dht_item it = {.is_mutable = key != 0, .seq = seq};
+    char head[16];
+    int n = snprintf(head, sizeof(head), "%u:", (unsigned)len);
+    memcpy(it.v, head, (size_t)n);
+    memset(it.v + n, (int)('a' + seq % 26), len);
+    it.v_len = (uint16_t)(n + len);
+    memset(it.key, key, sizeof(it.key));
+    it.salt_len = (uint8_t)strlen(salt);
+    memcpy(it.salt, salt, it.salt_len);
+    uint8_t text[SP_KRPC_SIGNED_MAX];
+    size_t text_len = sp_krpc_signed((struct sp_slice){it.salt, it.salt_len}, seq,
+                                     (struct sp_slice){it.v, it.v_len}, text);
+    sign(it.key, (struct sp_slice){text, text_len}, it.sig);
+    return it;
+}
+
+TEST(items_are_put_and_got_long_ones_too)
+{
+    struct net n;
+    begin_net(&n, 120, 9);
+    run(&n, 90 * SP_SECOND_NS);
+    hush(&n);
+    for (uint16_t len = 1; len < 990; len += 123) {
+        for (uint8_t key = 0; key < 2; key++) {
+            struct sp_dht_item it = item_of(key, key ? "salt" : "", key ? len : 0, len);
+            struct sp_dht_id target = sp_dht_item_target(&it);
+            struct found put = wait_for(&n, 5, sp_dht_put(n.nodes[5], &it, false, 0, n.now));
+            CHECK(put.done && put.end.announced >= 6);
+            run(&n, SP_SECOND_NS);
+            struct sp_slice salt = {(const uint8_t *)"salt", key ? 4 : 0};
+            struct found got = wait_for(&n, 77, sp_dht_get(n.nodes[77], &target, salt, n.now));
+            CHECK(got.items >= 1); /* an older one may be met first */
+            CHECK(got.item.v_len == it.v_len && memcmp(got.item.v, it.v, it.v_len) == 0);
+            CHECK(got.item.is_mutable == it.is_mutable && got.item.seq == it.seq);
+        }
+    }
+    end_net(&n);
+}
+
+TEST(a_newer_item_replaces_an_older_one_and_never_the_other_way)
+{
+    struct net n;
+    begin_net(&n, 60, 10);
+    run(&n, 60 * SP_SECOND_NS);
+    hush(&n);
+    static const int64_t seqs[] = {5, 7, 6, 7};
+    static const int64_t want[] = {5, 7, 7, 7};
+    struct sp_dht_item it = item_of(4, "", 0, 100);
+    struct sp_dht_id target = sp_dht_item_target(&it);
+    for (size_t i = 0; i < SP_COUNT(seqs); i++) {
+        it = item_of(4, "", seqs[i], 100);
+        CHECK(wait_for(&n, 3, sp_dht_put(n.nodes[3], &it, false, 0, n.now)).done);
+        run(&n, SP_SECOND_NS);
+        struct found got =
+            wait_for(&n, 40, sp_dht_get(n.nodes[40], &target, (struct sp_slice){0}, n.now));
+        CHECK_EQ(got.item.seq, want[i]);
+    }
+    /* Only who knows the last one may replace it, when it says so. */
+    it = item_of(4, "", 9, 100);
+    CHECK(wait_for(&n, 3, sp_dht_put(n.nodes[3], &it, true, 6, n.now)).done);
+    run(&n, SP_SECOND_NS);
+    CHECK_EQ(
+        wait_for(&n, 40, sp_dht_get(n.nodes[40], &target, (struct sp_slice){0}, n.now)).item.seq,
+        7);
+    CHECK(wait_for(&n, 3, sp_dht_put(n.nodes[3], &it, true, 7, n.now)).done);
+    run(&n, SP_SECOND_NS);
+    CHECK_EQ(
+        wait_for(&n, 40, sp_dht_get(n.nodes[40], &target, (struct sp_slice){0}, n.now)).item.seq,
+        9);
+    end_net(&n);
+}
+
 TEST(the_same_seed_gives_the_same_run)
 {
     uint64_t packets[2];
@@ -329,6 +434,59 @@ TEST(a_token_is_needed_and_good_for_its_address_and_key_alone)
     CHECK_EQ(r.value_count, 1);
     CHECK(r.values[0].len == 6 && r.values[0].ptr[3] == 7 && r.values[0].ptr[5] == 80);
     sp_dht_free(d);
+}
+
+TEST(a_put_is_refused_with_its_reason)
+{
+    struct sp_rng rng = sp_rng_of(11);
+    struct sp_dht *d = node(&rng, 0, 0);
+    struct sp_addr a = addr_of(1);
+    struct sp_krpc r, get = {.method = SP_KRPC_GET, .has_target = true};
+    struct sp_dht_packet buf;
+    struct sp_dht_item it = item_of(4, "s", 5, 20);
+    uint8_t token[8];
+    size_t asked;
+
+    get.target = sp_dht_item_target(&it);
+    CHECK(say(d, &a, &get, &r, &buf, &asked, 0) > 0);
+    CHECK(r.token.len == 8 && r.v.len == 0 && !r.has_seq);
+    memcpy(token, r.token.ptr, 8);
+    struct sp_krpc put = {.method = SP_KRPC_PUT, .token = {token, 8}, .has_seq = true, .seq = 5};
+    put.v = (struct sp_slice){it.v, it.v_len};
+    put.key = (struct sp_slice){it.key, 32};
+    put.sig = (struct sp_slice){it.sig, 64};
+    put.salt = (struct sp_slice){it.salt, 1};
+    struct sp_krpc bad = put;
+    bad.salt.len = 0; /* another key, for which the token is not */
+    CHECK(say(d, &a, &bad, &r, &buf, &asked, 0) && r.error == SP_KRPC_E_PROTOCOL);
+    bad = put;
+    bad.seq = 6;
+    CHECK(say(d, &a, &bad, &r, &buf, &asked, 0) && r.error == SP_KRPC_E_SIGNATURE);
+    bad = put;
+    bad.token.len = 7;
+    uint32_t before = verified;
+    CHECK(say(d, &a, &bad, &r, &buf, &asked, 0) && r.error == SP_KRPC_E_PROTOCOL);
+    CHECK_EQ(verified, before);
+    CHECK(say(d, &a, &put, &r, &buf, &asked, 0) && r.kind == SP_KRPC_REPLY);
+    CHECK(say(d, &a, &put, &r, &buf, &asked, 0) && r.kind == SP_KRPC_REPLY);
+    struct sp_dht_item older = item_of(4, "s", 4, 20);
+    bad = put;
+    bad.seq = 4;
+    bad.v = (struct sp_slice){older.v, older.v_len};
+    bad.sig = (struct sp_slice){older.sig, 64};
+    CHECK(say(d, &a, &bad, &r, &buf, &asked, 0) && r.error == SP_KRPC_E_SEQ);
+    bad.has_cas = true;
+    bad.cas = 2;
+    CHECK(say(d, &a, &bad, &r, &buf, &asked, 0) && r.error == SP_KRPC_E_CAS);
+    get.has_seq = true;
+    get.seq = 5;
+    CHECK(say(d, &a, &get, &r, &buf, &asked, 0) > 0);
+    CHECK(r.has_seq && r.seq == 5 && r.v.len == 0 && r.key.len == 0);
+    get.seq = 4;
+    CHECK(say(d, &a, &get, &r, &buf, &asked, 0) > 0);
+    CHECK(r.seq == 5 && r.v.len == it.v_len && r.sig.len == 64);
+    sp_dht_free(d);
+    CHECK_EQ(plain.live, 0);
 }
 
 TEST(strangers_get_no_more_than_three_times_what_they_sent)
