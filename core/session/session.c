@@ -461,13 +461,22 @@ struct sp_addr sp_session_external(const struct sp_session *s, enum sp_family fa
 
 /* ---- connections ---- */
 
+void sp_session_set_conn_limits(struct sp_session *s, uint32_t conn_max, uint32_t half_open_max)
+{
+    s->cfg.conn_max = conn_max;
+    s->cfg.half_open_max = half_open_max;
+}
+
 struct sp_conn *sp_session_accept(struct sp_session *s, sp_torrent_id id,
                                   const struct sp_addr *addr, void *user, sp_time_ns now)
 {
     struct sp_torrent *t = sp_session_torrent(s, id);
     const struct sp_session_cfg *cfg = &s->cfg;
     if (!t || s->stopping || !sp_torrent_running(t) || sp_swarm_is_banned(t, addr, true) ||
-        s->hub.conn_count >= cfg->conn_max || t->conn_count >= cfg->torrent_conn_max)
+        sp_turnover_is_crowded(t, addr))
+        return NULL;
+    bool full = s->hub.conn_count >= cfg->conn_max || t->conn_count >= cfg->torrent_conn_max;
+    if (full && !sp_turnover_make_room(t, now))
         return NULL;
     struct sp_conn *c = sp_conn_new(t, addr, true, now);
     if (!c)

@@ -127,6 +127,8 @@ void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_
 /* Nobody can be reached (the way out is down): nobody is dialled, and no
  * failure is held against anybody, until it is back. */
 void sp_session_set_online(struct sp_session *s, bool online, sp_time_ns now);
+/* Fewer than there are: none is ended for it, none is added. */
+void sp_session_set_conn_limits(struct sp_session *s, uint32_t conn_max, uint32_t half_open_max);
 /* Another block budget; a lower one takes effect as blocks come back. */
 void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now);
 

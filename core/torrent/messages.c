@@ -5,7 +5,7 @@
 
 /* ---- after the handshake ---- */
 
-static void say_ext_handshake(struct sp_conn *c)
+void sp_conn_say_ext_handshake(struct sp_conn *c)
 {
     struct sp_ext_handshake hs = {
         .has_reqq = true,
@@ -21,6 +21,7 @@ static void say_ext_handshake(struct sp_conn *c)
         sp_ext_offer(&hs, SP_EXT_UT_PEX);
     size_t n = strlen(c->h->cfg->client_name);
     memcpy(hs.v, c->h->cfg->client_name, n < sizeof(hs.v) ? n : sizeof(hs.v) - 1);
+    c->told_upload_only = hs.has_upload_only && hs.upload_only;
     sp_conn_said(c, sp_wire_put_ext_handshake(&c->out, &hs));
 }
 
@@ -114,7 +115,7 @@ static void got_handshake(struct sp_conn *c, const struct sp_handshake *hs, sp_t
     c->opened_at = c->last_block_at = now;
     sp_peer_id_client(hs->peer_id, c->client);
     if (c->wire.ext)
-        say_ext_handshake(c);
+        sp_conn_say_ext_handshake(c);
     say_have(c);
     if (c->wire.fast)
         say_allowed_fast(c);

@@ -12,6 +12,7 @@
  *   pex.c, hearsay.c   peers that peers tell of (pex.h)
  *   super.c     super-seeding
  *   crypt.c     enciphered connections
+ *   turnover.c  who may be connected, and who gives way
  */
 #ifndef SP_TORRENT_STATE_H
 #define SP_TORRENT_STATE_H
@@ -112,6 +113,7 @@ struct sp_conn {
     uint8_t counted; /* enum counted: how the picker's availability knows it */
     uint8_t cipher;  /* enum sp_cipher: what it turned out to be */
     bool dials_mse;  /* begins with the handshake of MSE */
+    bool told_upload_only; /* that we want nothing more */
 
     struct sp_link effect_link, send_link, starved_link, down_link, up_link;
 
@@ -266,6 +268,7 @@ struct sp_torrent {
     sp_time_ns next_dial_at;
     struct sp_web_seed **webs; /* web_seed.c */
     uint32_t web_count;
+    sp_time_ns next_turn_at; /* turnover.c; 0: not begun */
 
     struct sp_timer timer; /* TICK_NS while there is anything to look after */
     sp_time_ns next_choke_at;
@@ -312,6 +315,8 @@ void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
 void sp_swarm_online(struct sp_torrent *t, sp_time_ns now);
 /* One has answered: more may, so the pace grows with those that do. */
 void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
+/* Addresses that could be dialled now. */
+uint32_t sp_swarm_waiting(struct sp_torrent *t, sp_time_ns now);
 /* More is wanted than before: who had nothing to do with us may be of use now. */
 void sp_swarm_recall(struct sp_torrent *t, sp_time_ns now);
 struct sp_candidate *sp_swarm_find(struct sp_torrent *t, const struct sp_addr *addr);
@@ -343,6 +348,7 @@ void sp_conn_wants_send(struct sp_conn *c);
  * talked to any more; it goes at the next sp_conn_send_list or tick, so that
  * those who queue messages need not expect it to. */
 void sp_conn_said(struct sp_conn *c, enum sp_err err);
+void sp_conn_say_ext_handshake(struct sp_conn *c); /* messages.c; may be said again */
 void sp_conn_tick(struct sp_conn *c, sp_time_ns now);
 bool sp_conn_has(const struct sp_conn *c, uint32_t piece);
 bool sp_conn_is_seed(const struct sp_conn *c);
@@ -415,6 +421,15 @@ void sp_serve_drop(struct sp_conn *c);
 uint32_t sp_serve_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, uint64_t max,
                        sp_time_ns now);
 void sp_serve_sent(struct sp_conn *c, size_t len, sp_time_ns now);
+
+/* turnover.c */
+/* As many strangers as one place may send are connected from it. */
+bool sp_turnover_is_crowded(const struct sp_torrent *t, const struct sp_addr *addr);
+/* Ends one that is of no use; false: there is none. */
+bool sp_turnover_make_room(struct sp_torrent *t, sp_time_ns now);
+void sp_turnover_tick(struct sp_torrent *t, sp_time_ns now);
+/* Tells those who do not know it yet whether we want nothing more (BEP-0021). */
+void sp_upload_only_tell(struct sp_torrent *t);
 
 /* super.c */
 void sp_super_begin(struct sp_torrent *t); /* if it is wished for, and has everything */

@@ -189,6 +189,7 @@ void sp_super_end(struct sp_torrent *t, sp_time_ns now)
         if (i < t->conn_top && plays(t->conns[i]))
             tell_all(t->conns[i], now);
     }
+    sp_upload_only_tell(t);
 }
 
 void sp_super_tick(struct sp_torrent *t, sp_time_ns now)

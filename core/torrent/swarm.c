@@ -13,6 +13,7 @@
 enum { CANDS_MAX = 4000, DIAL_BURST = 16, DIAL_NEXT = 2 };
 
 #define RETRY_FIRST_NS (20 * SP_SECOND_NS)
+#define CROWDED_NS     (300 * SP_SECOND_NS)
 
 /* BEP-0040: "The client should aways derive its own IP part from the IP address
  * that the peer sees it as": which is known once enough of them agree; until then
@@ -246,16 +247,29 @@ static bool is_better(const struct sp_candidate *a, const struct sp_candidate *b
     return a->rank > b->rank;
 }
 
+static bool may_be_dialled(struct sp_torrent *t, const struct sp_candidate *a, sp_time_ns now)
+{
+    bool seeding = t->state == SP_TORRENT_SEEDING;
+    return !a->connected && !a->banned && a->retry_at <= now && !(seeding && a->seed) &&
+           sp_hearsay_may_dial(t, a);
+}
+
+uint32_t sp_swarm_waiting(struct sp_torrent *t, sp_time_ns now)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->cand_count; i++)
+        n += may_be_dialled(t, &t->cands[i], now);
+    return n;
+}
+
 static struct sp_candidate *choose(struct sp_torrent *t, sp_time_ns now)
 {
     struct sp_candidate *best = NULL;
-    bool seeding = t->state == SP_TORRENT_SEEDING;
 
     rank_again(t);
     for (uint32_t i = 0; i < t->cand_count; i++) {
         struct sp_candidate *a = &t->cands[i];
-        if (a->connected || a->banned || a->retry_at > now || (seeding && a->seed) ||
-            !sp_hearsay_may_dial(t, a))
+        if (!may_be_dialled(t, a, now))
             continue;
         if (!best || is_better(a, best))
             best = a;
@@ -276,6 +290,10 @@ static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
         struct sp_candidate *a = choose(t, now);
         if (!a)
             return;
+        if (!(a->sources & SP_PEER_USER) && sp_turnover_is_crowded(t, &a->addr)) {
+            a->retry_at = now + CROWDED_NS;
+            continue;
+        }
         struct sp_conn *c = sp_conn_new(t, &a->addr, false, now);
         if (!c)
             return;

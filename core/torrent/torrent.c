@@ -288,6 +288,7 @@ static void complete(struct sp_torrent *t, sp_time_ns now)
     if (sp_bits_all(sp_picker_have(t->picker)) && !t->was_complete_at_start)
         sp_trackers_completed(t->h->trackers, t->id, now);
     sp_trackers_want_peers(t->h->trackers, t->id, false, now);
+    sp_upload_only_tell(t);
     sp_hub_event(t->h, SP_EV_COMPLETE, t->id, SP_OK, NULL);
 }
 
@@ -323,6 +324,7 @@ static void go(struct sp_torrent *t, sp_time_ns now)
         sp_trackers_start(t->h->trackers, t->id, now);
     }
     sp_super_begin(t);
+    sp_upload_only_tell(t);
     want_peers(t, now);
     if (!left && !t->completed) {
         complete(t, now);
@@ -477,6 +479,7 @@ void sp_torrent_tick(struct sp_torrent *t, sp_time_ns now)
         sp_choke_more(t, now);
     }
     sp_super_tick(t, now);
+    sp_turnover_tick(t, now);
     sp_swarm_dial(t, now);
     sp_web_run(t, now);
     /* An idle torrent is looked after seldom. */

@@ -40,13 +40,30 @@ enum sp_err sp_client_say(struct sp_diag *diag, enum sp_err err, const char *for
     return sp_diag_set(diag, err, 0, text);
 }
 
-static void raise_fd_limit(void)
+/* Connections are only so many as there are descriptors: files have a quarter of
+ * them (io/disk), trackers, listeners and the like some more. */
+static void fit_descriptors(struct sp_client *c)
 {
+    enum { OTHERS = 160, FILES_MAX = 512, LEAST = 16 };
     struct rlimit lim;
+    char text[SP_CLIENT_TEXT_LEN];
+
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
         return;
     lim.rlim_cur = lim.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &lim);
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur > UINT32_MAX)
+        return;
+    uint64_t all = lim.rlim_cur, files = all / 4 < FILES_MAX ? all / 4 : FILES_MAX;
+    uint64_t room = all > files + OTHERS + LEAST ? all - files - OTHERS : LEAST;
+    if (c->cfg.conn_max <= room)
+        return;
+    snprintf(text, sizeof(text),
+             "%u connections need more descriptors than the system allows (%u):"
+             " at most %u are made",
+             c->cfg.conn_max, (unsigned)all, (unsigned)room);
+    c->cfg.conn_max = (uint32_t)room;
+    sp_client_warn(c, SP_ELIMIT, text);
 }
 
 static enum sp_err check_cfg(struct sp_client_cfg *cfg, struct sp_diag *diag)
@@ -116,9 +133,9 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         .memory_bytes = c->cfg.memory_bytes,
         .down_Bps = c->cfg.down_Bps,
         .up_Bps = c->cfg.up_Bps,
-        .conn_max = c->cfg.conn_max,
+        .conn_max = c->cfg.conn_max / c->reactor_count,
         .torrent_conn_max = c->cfg.torrent_conn_max,
-        .half_open_max = c->cfg.half_open_max,
+        .half_open_max = (c->cfg.half_open_max + c->reactor_count - 1) / c->reactor_count,
         .upload_slots_max = c->cfg.upload_slots_max,
         .allow_local_peers = c->cfg.allow_local_peers,
         .no_pex = c->cfg.no_pex,
@@ -149,6 +166,7 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         sp_rng_bytes(&rng, sc.mse_key, sizeof(sc.mse_key));
         if (!c->cfg.seed && getrandom(sc.mse_key, sizeof(sc.mse_key), 0) != sizeof(sc.mse_key))
             return sp_client_say(diag, SP_EIO, "no randomness: %s", strerror(errno));
+        c->conns_dealt[i] = sc.conn_max - c->cfg.conn_max / (2 * c->reactor_count);
         enum sp_err err =
             sp_reactor_start(c->reactors[i], &c->env, i, &sc, &hc, l->fds[i], l->count);
         if (err != SP_OK)
@@ -204,7 +222,7 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         return sp_client_say(diag, SP_ENOMEM, "%s", sp_err_text(SP_ENOMEM));
     }
     copy_cfg(c, cfg);
-    raise_fd_limit();
+    fit_descriptors(c);
     c->env = (struct sp_reactor_env){
         .reactors = c->reactors,
         .reactor_count = c->reactor_count,

@@ -47,6 +47,7 @@ struct sp_client {
     struct sp_map by_req2; /* the same by sp_mse_req2 of the hash */
     uint32_t held_count, held_cap;
     struct sp_client_totals totals[REACTORS_MAX];
+    uint32_t conns_dealt[REACTORS_MAX]; /* of connections, besides what each has for certain */
 };
 
 /* client.c: fills diag, gives err. */

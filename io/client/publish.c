@@ -63,7 +63,25 @@ static void publish_held(struct sp_reactor *r, struct sp_held *h, sp_time_ns now
  * are, memory by where the torrents are. */
 struct share {
     uint64_t down_Bps, up_Bps, memory_bytes;
+    uint32_t conn_max;
 };
+
+/* With the lock held.  Half of all connections are dealt out evenly, so that
+ * no reactor is left without; the other half goes to who has them, and is
+ * given back by who has not.  What is dealt never adds up to more than all. */
+static uint32_t deal_conns(struct sp_client *c, uint32_t ix)
+{
+    uint32_t n = c->reactor_count, base = c->cfg.conn_max / (2 * n), pool;
+    if (n == 1)
+        return c->cfg.conn_max;
+    pool = c->cfg.conn_max - n * base;
+    for (uint32_t i = 0; i < n; i++)
+        pool -= i == ix ? 0 : c->conns_dealt[i];
+    uint32_t mine = c->totals[ix].peers > base ? c->totals[ix].peers - base : 0;
+    mine = mine < pool ? mine : pool;
+    c->conns_dealt[ix] = mine + (pool - mine + n - 1) / n;
+    return base + c->conns_dealt[ix];
+}
 
 static uint64_t part(uint64_t whole, uint32_t mine, uint32_t all, uint32_t reactors)
 {
@@ -74,7 +92,7 @@ static uint64_t part(uint64_t whole, uint32_t mine, uint32_t all, uint32_t react
 }
 
 /* With the lock held. */
-static struct share share_of(const struct sp_client *c, uint32_t ix)
+static struct share share_of(struct sp_client *c, uint32_t ix)
 {
     uint32_t peers = 0, torrents = 0, n = c->reactor_count;
     for (uint32_t i = 0; i < n; i++) {
@@ -86,6 +104,7 @@ static struct share share_of(const struct sp_client *c, uint32_t ix)
         .down_Bps = part(c->cfg.down_Bps, my_peers, peers, n),
         .up_Bps = part(c->cfg.up_Bps, my_peers, peers, n),
         .memory_bytes = part(c->cfg.memory_bytes, my_torrents, torrents, n),
+        .conn_max = deal_conns(c, ix),
     };
 }
 
@@ -96,6 +115,7 @@ static void take_share(struct sp_reactor *r, const struct share *share, sp_time_
         r->up_Bps = share->up_Bps;
         sp_session_set_limits(r->session, r->down_Bps, r->up_Bps, now);
     }
+    sp_session_set_conn_limits(r->session, share->conn_max, r->half_open_max);
     if (share->memory_bytes != r->memory_bytes) {
         r->memory_bytes = share->memory_bytes;
         sp_session_set_memory(r->session, r->memory_bytes, now);

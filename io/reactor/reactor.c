@@ -231,6 +231,7 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     r->down_Bps = cfg->down_Bps;
     r->up_Bps = cfg->up_Bps;
     r->memory_bytes = cfg->memory_bytes;
+    r->half_open_max = cfg->half_open_max;
     r->mail_last = &r->mail_first;
     sp_list_init(&r->held);
     sp_list_init(&r->socks);

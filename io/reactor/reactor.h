@@ -152,7 +152,8 @@ struct sp_reactor {
     struct sp_gate gate;                /* through the proxy */
     struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
-    uint64_t down_Bps, up_Bps, memory_bytes; /* its share, client.c */
+    uint64_t down_Bps, up_Bps, memory_bytes; /* its share, publish.c */
+    uint32_t half_open_max;
     bool stopping, stop_told, ending, deaf;
     sp_time_ns stop_at;
 

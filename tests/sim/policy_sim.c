@@ -75,6 +75,9 @@ static bool run(const char *what, const struct sim_plan *plan, struct sim_result
                what, (double)result.first_at / 1e9, (double)result.end_at / 1e9,
                (double)result.first_sent / (double)result.size,
                (double)result.uploaded[0] / (double)result.size);
+    for (uint32_t i = 1; verbose && i < plan->node_count; i++)
+        printf("%s%.1f%s", i == 1 ? "#     complete at " : " ", (double)result.complete_at[i] / 1e9,
+               i + 1 == plan->node_count ? " s\n" : "");
     *ret = result;
     return ok;
 }
@@ -126,7 +129,7 @@ static bool super_seeding_survives_who_does_not_share(void)
     struct sim_plan *plan = calm_plan(6, 4, 1 * MIB, 0);
     plan->total_len = MIB;
     for (uint32_t i = 1; i < plan->node_count; i++)
-        plan->nodes[i].up_Bps = 1;
+        plan->nodes[i].up_Bps = 2048; /* requests count, too */
     plan->nodes[0].super_seed = true;
     return run("nobody shares", plan, &r);
 }
@@ -155,6 +158,58 @@ static bool a_swarm_cut_in_two(void)
     return ok && r.end_at < 900 * SP_SECOND_NS;
 }
 
+/* Six take what one seed may send, and do not reach each other: none waits for the others. */
+static bool upload_is_shared_evenly(void)
+{
+    struct sim_result r;
+    struct sim_plan *plan = calm_plan(9, 6, 512 << 10, 0);
+    plan->total_len = 2 * MIB;
+    for (uint32_t i = 1; i < plan->node_count; i++)
+        plan->nodes[i].link_Bps = i == 1 ? 64 * MIB : 2 * MIB; /* one is greedy */
+    for (uint32_t i = 1; i < plan->node_count; i++)
+        plan->nodes[i].nat = true; /* they reach the seed alone */
+    bool ok = run("one seed for all", plan, &r);
+    sp_time_ns last = 0;
+    for (uint32_t i = 1; i < plan->node_count; i++)
+        last = r.complete_at[i] > last ? r.complete_at[i] : last;
+    double ratio = r.first_at ? (double)last / (double)r.first_at : 99;
+    printf("# the last of 6 is complete %.2f times as late as the first\n", ratio);
+    return ok && ratio < 1.5;
+}
+
+/* Five seeds, one of them far quicker, and a limit that one alone could use up. */
+static bool download_is_taken_from_all(void)
+{
+    struct sim_result r;
+    struct sim_plan *plan = calm_plan(10, 5, 0, 0);
+    uint64_t least = UINT64_MAX, most = 0;
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        plan->nodes[i].seed = i < 5;
+        plan->nodes[i].link_Bps = i == 0 ? 64 * MIB : 2 * MIB;
+    }
+    plan->nodes[5].down_Bps = 512 << 10;
+    bool ok = run("one leech of five seeds", plan, &r);
+    for (uint32_t i = 0; i < 5; i++) {
+        least = r.uploaded[i] < least ? r.uploaded[i] : least;
+        most = r.uploaded[i] > most ? r.uploaded[i] : most;
+    }
+    printf("# of five seeds the least sent %.2f of what the most did\n",
+           (double)least / (double)(most ? most : 1));
+    return ok && least * 4 > most;
+}
+
+/* Room for three only: the places go round, and all get all. */
+static bool a_full_swarm_turns_over(void)
+{
+    struct sim_result r;
+    struct sim_plan *plan = calm_plan(11, 11, 512 << 10, 256 << 10);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan->nodes[i].conn_max = 3;
+    plan->total_len = 4 * MIB;
+    bool ok = run("three connections each", plan, &r);
+    return ok && r.end_at < 1200 * SP_SECOND_NS;
+}
+
 static const struct {
     const char *name;
     bool (*run)(void);
@@ -164,6 +219,9 @@ static const struct {
     {"super-seeding is not held up by who does not share",
      super_seeding_survives_who_does_not_share},
     {"most are behind NATs", most_behind_nats},
+    {"upload under a limit is shared evenly", upload_is_shared_evenly},
+    {"download under a limit is taken from all", download_is_taken_from_all},
+    {"a full swarm turns over", a_full_swarm_turns_over},
     {"a swarm is cut in two and joined again", a_swarm_cut_in_two},
 };
 
