@@ -109,10 +109,10 @@ struct sp_conn {
     bool incoming, named_by_user, counted_sending;
     bool am_choking, am_interested, peer_choking, peer_interested;
     bool have_all, upload_only, snubbed, optimistic, endgame;
-    bool missed;     /* a message to it found no room: it is to be ended */
-    uint8_t counted; /* enum counted: how the picker's availability knows it */
-    uint8_t cipher;  /* enum sp_cipher: what it turned out to be */
-    bool dials_mse;  /* begins with the handshake of MSE */
+    bool missed;           /* a message to it found no room: it is to be ended */
+    uint8_t counted;       /* enum counted: how the picker's availability knows it */
+    uint8_t cipher;        /* enum sp_cipher: what it turned out to be */
+    bool dials_mse;        /* begins with the handshake of MSE */
     bool told_upload_only; /* that we want nothing more */
 
     struct sp_link effect_link, send_link, starved_link, down_link, up_link;
