@@ -230,7 +230,11 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
                     .group = GROUP_NETWORK,
                     .cmds = TRANSFER,
                     .help = "exchange no addresses with peers (never done with private torrents)"},
-    [OPT_NO_LSD] = {.name = "no-lsd", .is_hidden = true, .cmds = TRANSFER},
+    [OPT_NO_LSD] = {.name = "no-lsd",
+                    .group = GROUP_NETWORK,
+                    .cmds = TRANSFER,
+                    .help = "do not look for peers on the local network (never done for private\n"
+                            "torrents)"},
     [OPT_NO_UTP] = {.name = "no-utp", .is_hidden = true, .cmds = TRANSFER},
     [OPT_NO_PORTMAP] = {.name = "no-portmap", .is_hidden = true, .cmds = TRANSFER},
     [OPT_JSON] = {.name = "json",

@@ -131,6 +131,7 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     cfg.up_Bps = opts->value[OPT_UP].number;
     cfg.proxy = opts->value[OPT_PROXY].text;
     cfg.interface = opts->value[OPT_INTERFACE].text;
+    cfg.no_lsd = opts_has(opts, OPT_NO_LSD);
     cfg.no_pex = opts_has(opts, OPT_NO_PEX);
     cfg.encryption = encryption_of(opts);
     *ret_cfg = cfg;

@@ -26,6 +26,7 @@ rule() {
 rule core/base spate/
 rule core/bencode spate/ core/base/
 rule core/metainfo spate/ core/base/ core/bencode/
+rule core/lsd spate/ core/base/
 rule core/magnet spate/ core/base/ core/metainfo/
 rule core/dht spate/ core/base/
 rule core/wire spate/ core/base/ core/bencode/
@@ -42,7 +43,7 @@ rule core/session spate/ core/
 rule sim spate/ core/
 # io takes from the core its base, its session, and the small pure helpers it
 # needs at the edge: peer ids and what a handshake begins with.
-rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/portmap/ core/proxy/
+rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/portmap/ core/proxy/ core/lsd/
 rule apps spate/ sim/
 rule examples spate/
 echo "1..$n"

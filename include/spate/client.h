@@ -56,6 +56,7 @@ struct sp_client_cfg {
     bool allow_local_peers; /* peers a tracker names may be on private and loopback addresses
                                (tracker on such an address implies it) */
     bool no_pex;            /* no peer exchange; never with private torrents */
+    bool no_lsd;            /* no discovery on the local network; never with private torrents */
     const char *user_agent; /* NULL: "Spate/VERSION" */
     const char *ca_file;    /* PEM bundle for https trackers; NULL: the system's */
     uint64_t seed;          /* of all randomness but the peer id, for tests; 0: from the system */

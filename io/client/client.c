@@ -239,6 +239,11 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
     bool hides = cfg->proxy && cfg->listen_count == 0; /* who hides is not to be reached directly */
     if (err == SP_OK && !cfg->no_listen && !hides)
         err = sp_client_listen(c, &l, diag);
+    /* Multicast would go past a proxy. */
+    if (!cfg->no_lsd && c->env.proxy.kind == SP_PROXY_NONE) {
+        c->env.lsd_list = sp_client_lsd_list;
+        c->env.lsd_heard = sp_client_lsd_heard;
+    }
     if (err == SP_OK)
         err = make_pools(c, diag);
     if (err == SP_OK)

@@ -6,6 +6,7 @@
  *   publish.c   what callers see, made on the reactors
  *   torrents.c  torrents by number
  *   commands.c  what callers want
+ *   lsd.c       torrents called out on the local network
  *   saved.c     what is remembered between runs
  */
 #ifndef SP_IO_CLIENT_IMPL_H
@@ -73,6 +74,10 @@ void sp_client_warn(struct sp_client *c, enum sp_err err, const char *text);
 void sp_client_drop_events(struct sp_client *c);
 /* What the reactors call: struct sp_reactor_env. */
 void sp_client_on_event(void *ctx, const struct sp_client_event *ev);
+uint32_t sp_client_lsd_list(void *ctx, uint32_t *cursor, uint8_t (*ret_hashes)[SP_SHA1_LEN],
+                            uint32_t cap, uint32_t *ret_total); /* lsd.c */
+void sp_client_lsd_heard(void *ctx, const uint8_t info_hash[SP_SHA1_LEN],
+                         const struct sp_addr *addr);
 void sp_client_on_publish(void *ctx, struct sp_reactor *r, struct sp_held *h); /* publish.c */
 
 #endif

@@ -30,6 +30,7 @@ static bool listen_on(struct sp_client *c, struct sp_listeners *l, struct sp_add
         }
         l->fds[r][l->count] = fd;
     }
+    c->env.listen_addrs[c->env.listen_addr_count++] = *a;
     l->count++;
     return true;
 }

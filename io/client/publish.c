@@ -46,6 +46,10 @@ static void publish_held(struct sp_reactor *r, struct sp_held *h, sp_time_ns now
             (uint64_t)atomic_load(&h->disk_job.check.pieces_done) * h->mi->piece_length;
     pthread_mutex_lock(&h->lock);
     h->stats_out = stats;
+    /* BEP-0027: never a private one. */
+    h->called_out = !(h->mi && h->mi->is_private) &&
+                    (stats.state == SP_TORRENT_DOWNLOADING || stats.state == SP_TORRENT_SEEDING ||
+                     stats.state == SP_TORRENT_METADATA);
     if (h->watched) {
         const struct sp_bits *have = sp_torrent_have(r->session, h->id);
         if (!h->peers_out && (h->peers_out = calloc(PEERS_SHOWN_MAX, sizeof(*h->peers_out))))

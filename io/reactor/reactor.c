@@ -168,6 +168,7 @@ static void on_publish(uv_timer_t *timer)
         sp_held_tick(SP_CONTAINER(l, struct sp_held, link), now);
     }
     r->env->publish(r->env->ctx, r, NULL);
+    sp_lsd_tick(r, now);
     tick_stop(r, now);
 }
 
@@ -249,6 +250,7 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     init_handles(r);
     sp_sock_listen(r, listeners, listener_count);
     sp_announce_open(r);
+    sp_lsd_open(r, cfg->seed, cfg->listen_port);
     sp_reactor_online(r, sp_reactor_now(r));
     sp_gate_tick(r, sp_reactor_now(r));
 
@@ -278,6 +280,7 @@ static void run_end(struct sp_reactor *r, struct sp_post *post)
     r->stopping = r->ending = true;
     sp_sock_close_all(r);
     sp_announce_close(r);
+    sp_lsd_close(r);
     sp_gate_close(r);
     sp_web_close_all(r);
     sp_names_end(r->names);
@@ -315,6 +318,7 @@ void sp_reactor_free(struct sp_reactor *r)
         sp_held_free(SP_CONTAINER(r->held.ends.next, struct sp_held, link));
     sp_jobs_done(r);
     free(r->by_id);
+    free(r->lsd);
     (void)uv_loop_close(&r->loop);
     pthread_mutex_destroy(&r->lock);
     free(r);

@@ -6,6 +6,7 @@
  *   storage.c      a torrent's files: open, load, check, sync, save
  *   gate.c         the way out through a proxy
  *   web.c          requests to web seeds
+ *   lsd.c          peers on the local network (reactor 0)
  *   announce.c     the session's trackers: HTTP, names, datagrams
  *   names.c        host names to addresses
  *   reactor.c      the thread, its mailbox, its turn
@@ -35,6 +36,7 @@ struct sp_task;
 struct sp_names;
 struct addrinfo;
 struct http_ref;
+struct sp_lsd_io;
 
 /* What to do on a reactor's thread; owned by whoever run says. */
 struct sp_post {
@@ -58,6 +60,13 @@ struct sp_reactor_env {
     void (*event)(void *ctx, const struct sp_client_event *ev);
     /* Every SP_PUBLISH_NS for all torrents (h NULL), and for one before an event about it. */
     void (*publish)(void *ctx, struct sp_reactor *r, struct sp_held *h);
+    /* Local service discovery (lsd.c); NULL: off.  lsd_list: hashes of torrents that
+     * are called out, from *cursor on, which moves behind the last; cap 0 counts. */
+    uint32_t (*lsd_list)(void *ctx, uint32_t *cursor, uint8_t (*ret_hashes)[SP_SHA1_LEN],
+                         uint32_t cap, uint32_t *ret_total);
+    void (*lsd_heard)(void *ctx, const uint8_t info_hash[SP_SHA1_LEN], const struct sp_addr *addr);
+    struct sp_addr listen_addrs[2 * SP_LISTEN_MAX];
+    uint32_t listen_addr_count;
     void *ctx;
 };
 
@@ -115,6 +124,7 @@ struct sp_held {
     /* Published to other threads, under lock. */
     pthread_mutex_t lock;
     struct sp_torrent_stats stats_out;
+    bool called_out; /* takes part in local discovery: runs, and is not private */
     struct sp_peer_info *peers_out;
     uint32_t peers_out_count, peers_out_cap;
     struct sp_client_tracker *trackers_out;
@@ -148,6 +158,7 @@ struct sp_reactor {
     struct sp_watch udp4, udp6; /* of trackers */
     bool has_udp4, has_udp6;
     struct http_ref *http_refs; /* announce.c */
+    struct sp_lsd_io *lsd;      /* NULL: off, or not reactor 0 */
     struct sp_names *names;
     struct sp_gate gate;                /* through the proxy */
     struct sp_task *tasks, *free_tasks; /* jobs.c */
@@ -241,6 +252,11 @@ void sp_names_free(struct sp_names *n);
 /* web.c */
 void sp_web_do(struct sp_reactor *r, const struct sp_effect *fx);
 void sp_web_close_all(struct sp_reactor *r);
+
+/* lsd.c */
+void sp_lsd_open(struct sp_reactor *r, uint64_t seed, uint16_t port);
+void sp_lsd_tick(struct sp_reactor *r, sp_time_ns now);
+void sp_lsd_close(struct sp_reactor *r);
 
 /* announce.c */
 void sp_announce_run(struct sp_reactor *r, const struct sp_tracker_action *a);
