@@ -284,3 +284,27 @@ void sp_dht_stats(const struct sp_dht *d, sp_time_ns now, struct sp_dht_stats *r
     ret_stats->network_size = sp_dht_table_network_size(&d->table);
     ret_stats->stall_ms = (uint32_t)(sp_dht_stall_ns(d) / SP_MS_NS);
 }
+
+const char *sp_dht_broken(const struct sp_dht *d)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < d->rpc_cap; i++)
+        used += d->rpcs[i].used;
+    if (used != d->rpc_count)
+        return "requests are counted wrong";
+    for (struct sp_link *k = d->lookups.ends.next; k != &d->lookups.ends; k = k->next) {
+        const struct lookup *l = SP_CONTAINER(k, struct lookup, link);
+        uint32_t waits = 0;
+        for (uint32_t i = 0; i < l->count; i++) {
+            waits += l->cands[i].state != CAND_ANSWERED && l->cands[i].state != CAND_FAILED;
+            if (i > 0 &&
+                sp_dht_id_cmp(&l->cands[i - 1].contact.id, &l->cands[i].contact.id, &l->target) > 0)
+                return "candidates are out of order";
+        }
+        if (waits == 0)
+            return "a lookup waits for nobody";
+    }
+    if (d->store.count > SP_DHT_KEYS_MAX || d->items.count > SP_DHT_ITEMS_MAX)
+        return "more is stored than may be";
+    return sp_dht_table_broken(&d->table);
+}

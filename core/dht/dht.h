@@ -141,4 +141,7 @@ struct sp_dht_stats {
 };
 void sp_dht_stats(const struct sp_dht *d, sp_time_ns now, struct sp_dht_stats *ret_stats);
 
+/* Invariants that hold between calls, for tests: NULL, or the broken one. */
+const char *sp_dht_broken(const struct sp_dht *d);
+
 #endif
