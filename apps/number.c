@@ -130,8 +130,7 @@ bool number_ratio(const char *text, uint64_t *ret_milli)
     return true;
 }
 
-/* One "A", "A-B" or "A-" at *at; an open end is UINT64_MAX. */
-static bool range(const char **at, uint64_t *ret_first, uint64_t *ret_last)
+bool number_next_range(const char **at, uint64_t *ret_first, uint64_t *ret_last)
 {
     uint64_t first, last;
     const char *p = *at;
@@ -159,7 +158,7 @@ bool number_ranges(const char *text, uint64_t *ret_largest)
 
     for (const char *at = text; *at;) {
         const char *before = at;
-        if (!range(&at, &first, &last))
+        if (!number_next_range(&at, &first, &last))
             return false;
         if (!*at && at[-1] == ',' && at > before) /* "1," */
             return false;
@@ -174,7 +173,7 @@ bool number_ranges(const char *text, uint64_t *ret_largest)
 bool number_in_ranges(const char *ranges, uint64_t value)
 {
     uint64_t first, last;
-    for (const char *at = ranges; *at && range(&at, &first, &last);)
+    for (const char *at = ranges; *at && number_next_range(&at, &first, &last);)
         if (value >= first && value <= last)
             return true;
     return false;

@@ -22,6 +22,9 @@ bool number_ratio(const char *text, uint64_t *ret_milli);
 bool number_ranges(const char *text, uint64_t *ret_largest);
 /* Whether value is among ranges, a text number_ranges takes. */
 bool number_in_ranges(const char *ranges, uint64_t value);
+/* One of them, "A", "A-B" or "A-", at *at, which moves on; an open end is
+ * UINT64_MAX. */
+bool number_next_range(const char **at, uint64_t *ret_first, uint64_t *ret_last);
 
 /* "HOST:PORT" or "[V6]:PORT" with a port of 1..65535.  A listening address may
  * leave the host out and have port 0. */

@@ -76,15 +76,29 @@ void progress_bar(struct str *out, const struct term *term, double part, size_t 
     str_puts(out, term->utf8 ? "\xe2\x96\x8f" : "]");
 }
 
+/* Bytes of what this state counts: looked at, fetched of the metadata, there. */
+static uint64_t have_of(const struct progress *p, uint64_t *ret_all)
+{
+    const struct sp_torrent_stats *stats = p->stats;
+    bool checks = stats->state == SP_TORRENT_CHECKING;
+    if (stats->state == SP_TORRENT_METADATA) {
+        *ret_all = stats->metadata_bytes;
+        return stats->metadata_have_bytes;
+    }
+    *ret_all = checks ? stats->total_bytes : stats->wanted_bytes;
+    return checks ? stats->checked_bytes : p->is_complete ? stats->wanted_bytes : stats->have_bytes;
+}
+
 /* How much of what was asked for is there, or has been looked at. */
 static double part_of(const struct progress *p)
 {
     const struct sp_torrent_stats *stats = p->stats;
     if (p->is_complete)
         return 1;
-    if (stats->state == SP_TORRENT_CHECKING)
-        return stats->total_bytes ? (double)stats->checked_bytes / (double)stats->total_bytes : 0;
-    return stats->wanted_bytes ? (double)stats->have_bytes / (double)stats->wanted_bytes : 1;
+    uint64_t all, have = have_of(p, &all);
+    if (all == 0)
+        return stats->state == SP_TORRENT_DOWNLOADING || stats->state == SP_TORRENT_SEEDING;
+    return (double)have / (double)all;
 }
 
 static const char *percent_of(char text[HUMAN_CAP], const struct progress *p)
@@ -92,10 +106,10 @@ static const char *percent_of(char text[HUMAN_CAP], const struct progress *p)
     const struct sp_torrent_stats *stats = p->stats;
     if (p->is_complete)
         return human_percent(text, 1, 1);
-    if (stats->state == SP_TORRENT_CHECKING)
-        return human_percent(text, stats->checked_bytes,
-                             stats->total_bytes ? stats->total_bytes : 1);
-    return human_percent(text, stats->have_bytes, stats->wanted_bytes);
+    uint64_t all, have = have_of(p, &all);
+    if (all == 0 && (stats->state == SP_TORRENT_CHECKING || stats->state == SP_TORRENT_METADATA))
+        all = 1;
+    return human_percent(text, have, all);
 }
 
 /* Adds a field when it still fits the line that began at start. */
@@ -131,16 +145,12 @@ static void line_of_bar(struct str *out, const struct term *term, const struct p
 {
     char percent[HUMAN_CAP], have[HUMAN_CAP], all[HUMAN_CAP], eta[HUMAN_CAP];
     struct str tail = {0};
+    uint64_t all_bytes, have_bytes = have_of(p, &all_bytes);
     size_t room;
 
     str_fmt(&tail, " %6s", percent_of(percent, p));
     if (width >= 56)
-        str_fmt(&tail, "  %8s of %s",
-                human_bytes(have, p->stats->state == SP_TORRENT_CHECKING ? p->stats->checked_bytes
-                                  : p->is_complete                       ? p->stats->wanted_bytes
-                                                                         : p->stats->have_bytes),
-                human_bytes(all, p->stats->state == SP_TORRENT_CHECKING ? p->stats->total_bytes
-                                                                        : p->stats->wanted_bytes));
+        str_fmt(&tail, "  %8s of %s", human_bytes(have, have_bytes), human_bytes(all, all_bytes));
     if (!p->is_complete && !p->is_seed && width >= 32)
         str_fmt(&tail, "  ETA %-7s", human_time(eta, p->eta_s));
     room = text_width(tail.ptr) + INDENT;
@@ -266,13 +276,14 @@ void progress_plain(struct str *out, const struct progress *p)
     const struct sp_torrent_stats *stats = p->stats;
     bool downloads = stats->state == SP_TORRENT_DOWNLOADING && !p->is_seed;
     char a[HUMAN_CAP], b[HUMAN_CAP], c[HUMAN_CAP];
+    uint64_t all;
 
+    (void)have_of(p, &all);
     str_fmt(out, "%s: ", p->name);
     if (!downloads)
         str_fmt(out, "%s", progress_state(p));
     if (!p->is_complete)
-        str_fmt(out, "%s%s of %s", downloads ? "" : ", ", percent_of(a, p),
-                human_bytes(b, stats->wanted_bytes));
+        str_fmt(out, "%s%s of %s", downloads ? "" : ", ", percent_of(a, p), human_bytes(b, all));
     if (downloads)
         str_fmt(out, ", down %s", human_rate(a, stats->down_Bps));
     if (stats->state != SP_TORRENT_CHECKING)

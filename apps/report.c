@@ -71,20 +71,28 @@ static void json_torrent(struct json *json, const struct report *report,
                          const struct transfer_torrent *torrent)
 {
     const struct sp_torrent_stats *stats = &torrent->stats;
+    const struct sp_metainfo *mi = torrent->loaded.mi;
     uint64_t eta = transfer_eta(torrent);
     struct progress p = {.stats = stats,
                          .is_complete = torrent->is_complete,
                          .is_seed = report->t->role == TRANSFER_SEED};
 
     json_uint(json, "torrent", (uint64_t)(torrent - report->t->torrents));
-    json_text(json, "name", torrent->loaded.mi->name);
+    json_text(json, "name",
+              mi                      ? mi->name
+              : torrent->magnet->name ? torrent->magnet->name
+                                      : torrent->hash);
     json_text(json, "info_hash", torrent->hash);
     json_text(json, "state", progress_state(&p));
     json_uint(json, "have", torrent->is_complete ? stats->wanted_bytes : stats->have_bytes);
     json_uint(json, "wanted", stats->wanted_bytes);
-    json_uint(json, "total", torrent->loaded.mi->total_length);
+    json_uint(json, "total", mi ? mi->total_length : 0);
     json_uint(json, "pieces_have", stats->piece_have);
-    json_uint(json, "pieces", torrent->loaded.mi->piece_count);
+    json_uint(json, "pieces", mi ? mi->piece_count : 0);
+    if (torrent->magnet) {
+        json_uint(json, "metadata", stats->metadata_bytes);
+        json_uint(json, "metadata_have", stats->metadata_have_bytes);
+    }
     json_uint(json, "down", stats->down_Bps);
     json_uint(json, "up", stats->up_Bps);
     json_uint(json, "downloaded", transfer_down(torrent));

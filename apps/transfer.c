@@ -1,4 +1,5 @@
 #include "apps/transfer.h"
+#include "apps/metadata.h"
 #include "apps/number.h"
 #include "apps/report.h"
 #include "apps/signals.h"
@@ -32,6 +33,7 @@ void transfer_done(struct transfer *t)
         str_done(&t->torrents[i].name);
         free(t->torrents[i].pieces);
         sp_metainfo_free(t->torrents[i].loaded.mi);
+        sp_magnet_free(t->torrents[i].magnet);
     }
     free(t->torrents);
     free(t->state_dir);
@@ -39,6 +41,23 @@ void transfer_done(struct transfer *t)
 }
 
 /* --- loading and adding ------------------------------------------------------------- */
+
+bool transfer_is_new(struct transfer *t, const struct transfer_torrent *torrent)
+{
+    for (uint32_t i = 0; i < t->count; i++)
+        if (strcmp(t->torrents[i].hash, torrent->hash) == 0) {
+            cmd_error(t->opts, "%s: is the same torrent as %s", torrent->loaded.src,
+                      t->torrents[i].loaded.src);
+            return false;
+        }
+    return true;
+}
+
+void transfer_append(struct transfer *t, const struct transfer_torrent *torrent)
+{
+    t->torrents = mem_need(t->torrents, (t->count + 1) * sizeof(*t->torrents));
+    t->torrents[t->count++] = *torrent;
+}
 
 int transfer_load(struct transfer *t, const char *src)
 {
@@ -48,19 +67,16 @@ int transfer_load(struct transfer *t, const char *src)
     if (code != EXIT_DONE)
         return code;
     cmd_hash_text(torrent.hash, torrent.loaded.mi);
-    for (uint32_t i = 0; i < t->count; i++)
-        if (strcmp(t->torrents[i].hash, torrent.hash) == 0) {
-            cmd_error(t->opts, "%s: is the same torrent as %s", src, t->torrents[i].loaded.src);
-            sp_metainfo_free(torrent.loaded.mi);
-            return EXIT_USAGE;
-        }
+    if (!transfer_is_new(t, &torrent)) {
+        sp_metainfo_free(torrent.loaded.mi);
+        return EXIT_USAGE;
+    }
     text_clean(&torrent.name, torrent.loaded.mi->name, strlen(torrent.loaded.mi->name),
                text_style.utf8);
     torrent.pieces = mem_zero((torrent.loaded.mi->piece_count + 7) / 8, 1);
     torrent.stats.piece_count = torrent.loaded.mi->piece_count;
     torrent.stats.total_bytes = torrent.stats.wanted_bytes = torrent.loaded.mi->total_length;
-    t->torrents = mem_need(t->torrents, (t->count + 1) * sizeof(*t->torrents));
-    t->torrents[t->count++] = torrent;
+    transfer_append(t, &torrent);
     return EXIT_DONE;
 }
 
@@ -143,7 +159,7 @@ static struct sp_tracker_arg *tracker_args(const struct opts *opts, const struct
                                            uint32_t *ret_count, char **ret_text)
 {
     const struct opt_value *option = &opts->value[OPT_TRACKER];
-    uint32_t tier = mi->tracker_count ? mi->trackers[mi->tracker_count - 1].tier + 1 : 0;
+    uint32_t tier = mi && mi->tracker_count ? mi->trackers[mi->tracker_count - 1].tier + 1 : 0;
     struct sp_tracker_arg *args;
     uint32_t count = 0, cap = option->count;
     struct str text = {0};
@@ -172,7 +188,7 @@ static uint8_t *priorities_of(const struct opts *opts, const struct sp_metainfo 
 {
     uint8_t *priorities;
 
-    if (!opts_has(opts, OPT_SELECT))
+    if (!opts_has(opts, OPT_SELECT) || !mi)
         return NULL;
     priorities = mem_zero(mi->file_count, 1);
     for (uint32_t i = 0; i < mi->file_count; i++)
@@ -190,7 +206,7 @@ static bool selection_fits(struct transfer *t)
         cmd_error(t->opts, "--select: goes with one torrent, not %u", t->count);
         return false;
     }
-    if (select->number > t->torrents[0].loaded.mi->file_count) {
+    if (t->torrents[0].loaded.mi && select->number > t->torrents[0].loaded.mi->file_count) {
         cmd_error(t->opts, "--select: '%s': %s has %u file%s", select->text,
                   t->torrents[0].loaded.src, t->torrents[0].loaded.mi->file_count,
                   t->torrents[0].loaded.mi->file_count == 1 ? "" : "s");
@@ -204,7 +220,8 @@ static int add(struct transfer *t, struct transfer_torrent *torrent, const char 
     const struct opts *opts = t->opts;
     struct sp_client_add args = {
         .metainfo = torrent->loaded.mi,
-        .keeps_metainfo = true, /* freed after the client */
+        .magnet = torrent->magnet,
+        .keeps_metainfo = torrent->loaded.mi != NULL, /* freed after the client */
         .dir = dir,
         .peers = opts->value[OPT_PEER].list,
         .peer_count = opts->value[OPT_PEER].count,
@@ -223,10 +240,13 @@ static int add(struct transfer *t, struct transfer_torrent *torrent, const char 
     struct sp_diag diag = {0};
     enum sp_err err;
 
+    struct sp_file_range *ranges = metadata_ranges(opts, &args.range_count);
+    args.ranges = ranges;
     args.trackers = trackers;
     args.priorities = priorities;
     err = sp_client_add(t->client, &args, &torrent->id, &diag);
     free(priorities);
+    free(ranges);
     free(trackers);
     free(tracker_text);
     if (err != SP_OK)
@@ -305,7 +325,7 @@ static void look(struct transfer *t, struct transfer_torrent *torrent)
     if (torrent->rate_Bps < 1)
         torrent->rate_Bps = (double)stats.down_Bps;
     torrent->rate_Bps += ((double)stats.down_Bps - torrent->rate_Bps) * 0.05;
-    if (!torrent->is_complete)
+    if (!torrent->is_complete && torrent->loaded.mi)
         torrent->pieces_len = sp_client_pieces(t->client, torrent->id, torrent->pieces,
                                                ((size_t)torrent->loaded.mi->piece_count + 7) / 8);
 }
@@ -453,6 +473,7 @@ static void on_error(struct transfer *t, struct transfer_torrent *torrent,
         return;
     }
     torrent->has_failed = !passes(torrent, ev->err);
+    torrent->is_bad = torrent->has_failed && cmd_exit_code(ev->err) == EXIT_BAD_INPUT;
     say(&line, "%s: %s%s", torrent->name.ptr, ev->text[0] ? ev->text : sp_err_text(ev->err),
         torrent->has_failed    ? ""
         : ev->err == SP_ENOSPC ? "; waiting until there is room (Ctrl-C stops)"
@@ -503,6 +524,9 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
             torrent->checked_s = cmd_clock();
         look(t, torrent);
         settle(t, torrent);
+        break;
+    case SP_EV_METADATA:
+        metadata_came(t, torrent);
         break;
     case SP_EV_ERROR:
         on_error(t, torrent, ev);
@@ -596,16 +620,21 @@ static void begin_stop(struct transfer *t, bool is_interrupted)
 
 static int outcome(const struct transfer *t)
 {
-    bool is_missing = false, has_failed = false;
+    bool is_missing = false, has_failed = false, is_bad = false;
 
     if (t->is_interrupted)
         return EXIT_INTERRUPTED;
     for (uint32_t i = 0; i < t->count; i++) {
         const struct transfer_torrent *torrent = &t->torrents[i];
         is_missing |= torrent->is_missing;
-        has_failed |= torrent->has_failed || (t->role == TRANSFER_GET && !torrent->is_complete);
+        is_bad |= torrent->is_bad;
+        has_failed |= (torrent->has_failed && !torrent->is_bad) ||
+                      (t->role == TRANSFER_GET && !torrent->is_complete);
     }
-    return has_failed ? EXIT_FAILED : is_missing ? EXIT_INCOMPLETE : EXIT_DONE;
+    return has_failed   ? EXIT_FAILED
+           : is_bad     ? EXIT_BAD_INPUT
+           : is_missing ? EXIT_INCOMPLETE
+                        : EXIT_DONE;
 }
 
 /* True while there may be more to come. */

@@ -12,6 +12,7 @@
 
 #include "apps/cmd.h"
 #include "spate/client.h"
+#include "spate/magnet.h"
 
 enum transfer_role {
     TRANSFER_GET,
@@ -20,8 +21,9 @@ enum transfer_role {
 
 /* One torrent and what happened to it. */
 struct transfer_torrent {
-    struct loaded loaded;
-    struct str name; /* cleaned */
+    struct loaded loaded;     /* mi is NULL until a magnet's metadata is here */
+    struct sp_magnet *magnet; /* NULL: it is no magnet */
+    struct str name;          /* cleaned */
     char hash[HASH_TEXT_CAP];
     sp_torrent_id id;
     struct sp_torrent_stats stats; /* as of the last look */
@@ -31,6 +33,7 @@ struct transfer_torrent {
     bool is_missing;                       /* seed: nothing of it is there */
     bool is_in_error;                      /* said so, and not recovered since */
     bool has_failed;                       /* in_error, and waiting will not help */
+    bool is_bad;                           /* failed: the torrent itself is no good */
     bool is_served;                        /* ratio or time is reached */
     uint64_t there_bytes;                  /* at the start, of those wanted */
     char tracker_text[SP_CLIENT_TEXT_LEN]; /* what a tracker said last */
@@ -61,6 +64,10 @@ int transfer_load(struct transfer *t, const char *src);
 int transfer_start(struct transfer *t, const char *dir);
 /* Gives how it all ended, as an enum exit_code. */
 int transfer_run(struct transfer *t);
+
+/* For metadata.c: false, and said, when it is there already; TAKES torrent. */
+bool transfer_is_new(struct transfer *t, const struct transfer_torrent *torrent);
+void transfer_append(struct transfer *t, const struct transfer_torrent *torrent);
 
 /* The client's settings from the options; false, and said, when one is wrong. */
 bool transfer_client_cfg(const struct opts *opts, const char *state_dir,

@@ -31,6 +31,7 @@ rule core/magnet spate/ core/base/ core/metainfo/
 rule core/dht spate/ core/base/
 rule core/wire spate/ core/base/ core/bencode/
 rule core/portmap spate/ core/base/
+rule core/metadata spate/ core/base/ core/wire/
 rule core/pieces spate/ core/base/
 rule core/picker spate/ core/base/
 rule core/choker spate/ core/base/

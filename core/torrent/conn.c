@@ -13,7 +13,7 @@ static void init_wire(struct sp_conn *c)
         .piece_len = t->mi ? sp_picker_piece_len(t->picker, 0) : 0,
         .total_len = t->mi ? t->mi->total_length : 0,
         .block_len_max = SP_BLOCK_LEN,
-        .ext_len_max = 16 * 1024,
+        .ext_len_max = EXT_LEN_MAX,
     };
     sp_handshake_set_fast(cfg.own.reserved);
     sp_handshake_set_ext(cfg.own.reserved);
@@ -80,6 +80,7 @@ struct sp_conn *sp_conn_new(struct sp_torrent *t, const struct sp_addr *addr, bo
         .peer_choking = true,
         .out = sp_buf_of(h->mem, OUT_MAX),
         .asks = sp_queue_of(sizeof(struct sp_ask), ASK_MAX + 1),
+        .metadata_wants = sp_queue_of(sizeof(uint32_t), METADATA_WANTS_MAX),
         .wants = sp_queue_of(sizeof(struct sp_want), REQUEST_MAX),
         .chunks = sp_queue_of(sizeof(struct sp_chunk), 1 << 16),
         .ask_max = ASK_MAX_SILENT,
@@ -204,6 +205,8 @@ static void detach(struct sp_conn *c, sp_time_ns now)
         sp_bits_done(&c->have, h->mem);
     sp_told_drop(c);
     sp_super_drop(c);
+    sp_info_gone(c);
+    sp_queue_done(&c->metadata_wants, h->mem);
     if (c->state == CONN_DIALING)
         h->half_open_count--;
     sp_hearsay_dialed(c);

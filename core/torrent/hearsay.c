@@ -192,7 +192,7 @@ void sp_hearsay_got(struct sp_conn *c, struct sp_slice payload, sp_time_ns now)
     struct sp_pex_talk *talk = sp_pex_talk(c);
     struct sp_pex_msg m;
 
-    if (!talk) /* off: nothing that we offered */
+    if (!talk || !sp_pex_is_on(c->t)) /* off: nothing that we offered */
         return;
     if (!is_in_time(talk, now)) {
         strike(c, 1, now);

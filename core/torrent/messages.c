@@ -19,6 +19,9 @@ void sp_conn_say_ext_handshake(struct sp_conn *c)
     sp_ext_offer(&hs, SP_EXT_UPLOAD_ONLY);
     if (sp_pex_is_on(c->t))
         sp_ext_offer(&hs, SP_EXT_UT_PEX);
+    else
+        hs.in_m[SP_EXT_UT_PEX] = true; /* 0: off; it may have been on before (info.c) */
+    sp_info_offer(c->t, &hs);
     size_t n = strlen(c->h->cfg->client_name);
     memcpy(hs.v, c->h->cfg->client_name, n < sizeof(hs.v) ? n : sizeof(hs.v) - 1);
     c->told_upload_only = hs.has_upload_only && hs.upload_only;
@@ -289,6 +292,7 @@ static void got_ext_handshake(struct sp_conn *c, const struct sp_ext_handshake *
     if (hs->has_reqq) {
         c->ask_max = hs->reqq < 1 ? 1 : hs->reqq > ASK_MAX ? ASK_MAX : hs->reqq;
     }
+    sp_info_told(c, hs, now);
     if (hs->v[0])
         memcpy(c->client, hs->v, sizeof(c->client));
     if (hs->has_upload_only)
@@ -325,6 +329,8 @@ static void got_extended(struct sp_conn *c, const struct sp_wire_event *ev, sp_t
         sp_conn_end_if_useless(c, now);
     } else if (ev->id == SP_EXT_UT_PEX) {
         sp_hearsay_got(c, ev->payload, now);
+    } else if (ev->id == SP_EXT_UT_METADATA) {
+        sp_info_message(c, ev->payload, now);
     }
 }
 

@@ -30,7 +30,7 @@ bool sp_pex_is_on(const struct sp_torrent *t)
 {
     /* BEP-0027: "MUST ONLY initiate connections to peers returned from the private
      * tracker": so nobody is told of anybody. */
-    return !t->h->cfg->no_pex && !t->mi->is_private;
+    return !t->h->cfg->no_pex && !(t->mi && t->mi->is_private);
 }
 
 struct sp_pex *sp_pex_of(struct sp_torrent *t)
@@ -358,8 +358,8 @@ void sp_pex_tick(struct sp_conn *c, sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
 
-    if (!sp_pex_of(t))
-        return;
+    if (!sp_pex_is_on(t) || !sp_pex_of(t))
+        return; /* private, which a magnet's metadata may tell late */
     if (!c->pex_seat && may_sit(c))
         sit(c);
     else if (c->pex_seat)

@@ -365,6 +365,7 @@ uint32_t sp_serve_list(struct sp_conn *c, struct sp_slice *list, uint32_t cap, u
     uint32_t ix = 0;
 
     sp_serve_fill(c);
+    sp_info_fill(c);
     if (c->missed) {
         sp_conn_end(c, "does not read what we send", now);
         return 0;
@@ -448,6 +449,6 @@ void sp_serve_sent(struct sp_conn *c, size_t len, sp_time_ns now)
     if (!c->out.len && c->out.cap > 4096)
         sp_buf_trim(&c->out);
     count_sending(c);
-    if (c->out.len || is_sending(c))
+    if (c->out.len || is_sending(c) || c->metadata_wants.count)
         sp_conn_wants_send(c);
 }

@@ -36,6 +36,8 @@ enum {
     OUT_IDLE_MAX = 256,            /* of those that an idle connection keeps room for */
     FAST_SET_MAX = 10,             /* BEP-0006: k */
     SUGGEST_MAX = 16,
+    EXT_LEN_MAX = 32 * 1024, /* of an extended message */
+    METADATA_WANTS_MAX = 4096,
     CONN_SLOT_BITS = 12, /* connections of a torrent: below 4096 */
     GONE_KEPT = 128,
     TAKERS_KEPT = 64,
@@ -145,6 +147,11 @@ struct sp_conn {
     bool has_cur;   /* false inside a block: nobody asked, its bytes go nowhere */
     bool idle_pick; /* the last pick found nothing */
 
+    /* info.c */
+    struct sp_metadata_peer *metadata; /* it announced a size; NULL: not */
+    struct sp_queue metadata_wants;    /* uint32_t: pieces of the metadata to send */
+    uint32_t metadata_asked;           /* of us, so far */
+
     /* serve.c */
     struct sp_queue wants;  /* struct sp_want */
     struct sp_queue chunks; /* struct sp_chunk */
@@ -239,7 +246,7 @@ struct sp_torrent {
     sp_time_ns retry_at;   /* ERROR of the disk: try the stuck writes again */
     struct sp_work *stuck; /* writes that failed, in order */
 
-    /* told.c, metadata.c */
+    /* told.c, info.c */
     struct sp_metadata *metadata; /* what peers send of it; NULL: nothing yet */
     uint8_t *info;                /* verified, for the shell to learn from; NULL: none */
     size_t info_len;
@@ -307,6 +314,9 @@ struct sp_census {
 #define CENSUS_WHOLE UINT64_C(5342931457063200) /* divisible by all up to 40 */
 void sp_census_block(const struct sp_hub *h, struct sp_census *census, const uint8_t *block);
 const char *sp_torrent_broken(const struct sp_torrent *t, struct sp_census *census);
+
+/* messages.c: again, when it has changed (BEP-0010) */
+void sp_conn_say_ext_handshake(struct sp_conn *c);
 
 /* swarm.c */
 void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t source, sp_time_ns now);
@@ -376,6 +386,19 @@ uint64_t sp_recv_allowed(struct sp_conn *c, sp_time_ns now);
 void sp_recv_count(struct sp_conn *c, size_t len, sp_time_ns now);
 /* The same sleep, until at. */
 void sp_recv_sleep(struct sp_conn *c, sp_time_ns at);
+/* info.c */
+void sp_info_offer(const struct sp_torrent *t, struct sp_ext_handshake *hs);
+void sp_info_told(struct sp_conn *c, const struct sp_ext_handshake *hs, sp_time_ns now);
+void sp_info_message(struct sp_conn *c, struct sp_slice payload, sp_time_ns now);
+void sp_info_fill(struct sp_conn *c); /* requests it can be answered now */
+void sp_info_gone(struct sp_conn *c);
+void sp_info_tick(struct sp_torrent *t, sp_time_ns now);
+/* Bytes of the info dictionary, 0: not known; and of these how many are here. */
+void sp_info_progress(const struct sp_torrent *t, uint64_t *ret_bytes, uint64_t *ret_have);
+/* The metadata says that the torrent is private. */
+void sp_info_go_private(struct sp_torrent *t, sp_time_ns now);
+/* What was fetched is of no use any more. */
+void sp_info_drop(struct sp_torrent *t);
 
 /* ask.c */
 /* Fills in who asks, what it has and how much memory there is. */

@@ -195,14 +195,6 @@ enum sp_err sp_torrent_new(struct sp_hub *h, sp_torrent_id id, const struct sp_s
     return SP_OK;
 }
 
-static void drop_info(struct sp_torrent *t)
-{
-    sp_list_del(&t->h->learned, &t->learned_link);
-    sp_mem_free(t->h->mem, t->info);
-    t->info = NULL;
-    t->info_len = 0;
-}
-
 enum sp_err sp_torrent_know(struct sp_torrent *t, const struct sp_metainfo *mi,
                             const uint8_t *priorities, sp_time_ns now)
 {
@@ -211,11 +203,18 @@ enum sp_err sp_torrent_know(struct sp_torrent *t, const struct sp_metainfo *mi,
         return err;
     t->first_look = true;
     set_state(t, SP_TORRENT_CHECKING, now);
+    if (mi->is_private)
+        sp_info_go_private(t, now);
     for (uint32_t i = t->conn_top; i-- > 0;) {
         if (i < t->conn_top && t->conns[i])
             sp_told_apply(t->conns[i], now);
     }
-    drop_info(t);
+    sp_info_drop(t);
+    for (uint32_t i = 0; i < t->conn_top; i++) {
+        struct sp_conn *c = t->conns[i];
+        if (c && c->state == CONN_OPEN && c->wire.ext)
+            sp_conn_say_ext_handshake(c); /* it can have the metadata of us now */
+    }
     return SP_OK;
 }
 
@@ -242,7 +241,7 @@ void sp_torrent_free(struct sp_torrent *t)
         sp_store_drop_open(t);
         h->committed_bytes -= t->committed_bytes;
     }
-    drop_info(t);
+    sp_info_drop(t);
     sp_cache_forget(&h->cache, t->id);
     if (t->has_trackers)
         sp_trackers_remove(h->trackers, t->id);
@@ -274,7 +273,7 @@ void sp_torrent_shut(struct sp_torrent *t, sp_time_ns now)
     sp_store_drop_open(t);
     sp_trackers_stop(t->h->trackers, t->id, now);
     t->announcing = t->first_look = false;
-    drop_info(t);
+    sp_info_drop(t);
     sp_timers_clear(&t->h->timers, &t->timer);
     sp_ask_wake(t->h, now);
 }
@@ -451,7 +450,9 @@ static void tick_early(struct sp_torrent *t, sp_time_ns now)
 {
     tick_conns(t, now);
     if (t->state == SP_TORRENT_METADATA) {
+        sp_info_tick(t, now);
         sp_swarm_dial(t, now);
+        want_peers(t, now);
     }
     sp_timers_set(&t->h->timers, &t->timer, now + TICK_NS);
 }
@@ -530,6 +531,7 @@ void sp_torrent_fill_stats(struct sp_torrent *t, sp_time_ns now, struct sp_torre
         .active_ns = t->active_ns,
         .seeding_ns = t->seeding_ns,
     };
+    sp_info_progress(t, &ret->metadata_bytes, &ret->metadata_have_bytes);
     if (t->picker)
         fill_sizes(t, ret);
     memcpy(ret->error, t->error, sizeof(ret->error));

@@ -84,7 +84,16 @@ struct sp_tracker_arg {
     uint32_t tier; /* those of one tier are alternatives (BEP-0012) */
 };
 
+struct sp_magnet;
+struct sp_file_range;
+
 struct sp_client_add {
+    /* Instead of metainfo: what the torrent is comes from peers (SP_EV_METADATA),
+     * or from saved state.  Its trackers, peers and files to select count;
+     * borrowed for the call.  One with btmh alone is SP_EDATA for now. */
+    const struct sp_magnet *magnet;
+    const struct sp_file_range *ranges; /* files wanted of it, instead of its own selection */
+    uint32_t range_count;
     const struct sp_metainfo *metainfo; /* borrowed for the call, copied; but see next */
     bool keeps_metainfo; /* it stays until sp_client_free: used as it is, which saves parsing it
                             again and the memory of a copy */
@@ -143,9 +152,10 @@ enum sp_client_event_kind {
     SP_EV_TRACKER,     /* a tracker answered or failed: text */
     SP_EV_LISTENING,   /* text: the address; port 0 asked for is filled in */
     SP_EV_STOPPED,     /* sp_client_stop is done; nothing follows */
-    SP_EV_NETWORK, /* the way out (proxy, interface): err is why nothing goes, SP_OK: it does again
-                    */
-    SP_EV_WARNING, /* text: something went wrong and work goes on, e.g. state is not saved */
+    SP_EV_NETWORK,  /* the way out (proxy, interface): err is why nothing goes, SP_OK: it does again
+                     */
+    SP_EV_METADATA, /* of a magnet: sp_client_metainfo has it now; CHECKED follows */
+    SP_EV_WARNING,  /* text: something went wrong and work goes on, e.g. state is not saved */
 };
 
 struct sp_client_event {
@@ -263,6 +273,12 @@ SP_API uint32_t sp_client_trackers(const struct sp_client *client, sp_torrent_id
  * cap bytes; gives how many the torrent has. */
 SP_API size_t sp_client_pieces(const struct sp_client *client, sp_torrent_id torrent,
                                uint8_t *ret_bits, size_t cap);
+
+/* The torrent file, of a magnet as soon as it is known.  GIVES bytes (free with
+ * sp_bytes_free).  SP_AGAIN not known yet   SP_ENOENT, SP_ENOMEM */
+SP_MUST_USE SP_API enum sp_err sp_client_metainfo(const struct sp_client *client,
+                                                  sp_torrent_id torrent, uint8_t **ret_bytes,
+                                                  size_t *ret_len);
 
 /* --- saved state ----------------------------------------------------------- */
 

@@ -83,7 +83,7 @@ static void run_command(struct sp_reactor *r, struct sp_post *post)
         sp_resolve_peer(r, c->torrent, c->peer);
         break;
     case CMD_PRIORITIES:
-        if (h && c->file_count == h->mi->file_count)
+        if (h && h->mi && c->file_count == h->mi->file_count)
             sp_held_select(h, c->priorities);
         break;
     case CMD_TORRENT_LIMITS:
@@ -266,13 +266,14 @@ static enum sp_err add_tracker(struct sp_held *h, const char *url, uint32_t tier
 
 static enum sp_err copy_trackers(struct sp_held *h, const struct sp_client_add *add)
 {
-    const struct sp_metainfo *mi = h->mi;
-    uint32_t count = mi->tracker_count + add->tracker_count;
+    const struct sp_metainfo_tracker *own = h->mi ? h->mi->trackers : add->magnet->trackers;
+    uint32_t own_count = h->mi ? h->mi->tracker_count : add->magnet->tracker_count;
+    uint32_t count = own_count + add->tracker_count;
     h->trackers = calloc(count ? count : 1, sizeof(*h->trackers));
     enum sp_err err = h->trackers ? SP_OK : SP_ENOMEM;
-    for (uint32_t i = 0; err == SP_OK && i < mi->tracker_count; i++)
-        err = add_tracker(h, mi->trackers[i].url, mi->trackers[i].tier, false);
-    uint32_t base = mi->tracker_count ? mi->trackers[mi->tracker_count - 1].tier + 1 : 0;
+    for (uint32_t i = 0; err == SP_OK && i < own_count; i++)
+        err = add_tracker(h, own[i].url, own[i].tier, false);
+    uint32_t base = own_count ? own[own_count - 1].tier + 1 : 0;
     for (uint32_t i = 0; err == SP_OK && i < add->tracker_count; i++)
         err = add_tracker(h, add->trackers[i].url, base + add->trackers[i].tier, true);
     return err;
@@ -292,9 +293,12 @@ static enum sp_err copy_web_seeds(struct sp_held *h, const struct sp_client_add 
                                   struct sp_diag *diag)
 {
     enum sp_err err = SP_OK;
-    h->webs = calloc(add->web_seed_count + 1, sizeof(*h->webs));
+    uint32_t of_magnet = add->magnet ? add->magnet->web_seed_count : 0;
+    h->webs = calloc(add->web_seed_count + of_magnet + 1, sizeof(*h->webs));
     if (!h->webs)
         return SP_ENOMEM;
+    for (uint32_t i = 0; err == SP_OK && i < of_magnet; i++)
+        err = add_web_seed(h, add->magnet->web_seeds[i], false);
     for (uint32_t i = 0; err == SP_OK && i < add->web_seed_count; i++) {
         if (strncasecmp(add->web_seeds[i], "http://", 7) != 0 &&
             strncasecmp(add->web_seeds[i], "https://", 8) != 0)
@@ -304,13 +308,37 @@ static enum sp_err copy_web_seeds(struct sp_held *h, const struct sp_client_add 
     return err;
 }
 
+/* x.pe of a magnet: named by the user, who typed it. */
+static enum sp_err add_node(struct sp_held *h, const struct sp_metainfo_node *node)
+{
+    struct sp_slice host = {(const uint8_t *)node->host, strlen(node->host)};
+    struct sp_addr *a = &h->peers[h->peer_count];
+    if (sp_addr_parse(host, false, a) == SP_OK) {
+        a->port = node->port;
+        h->peer_count++;
+        return SP_OK;
+    }
+    if (asprintf(&h->peer_names[h->peer_name_count], "%s:%u", node->host, node->port) < 0) {
+        h->peer_names[h->peer_name_count] = NULL;
+        return SP_ENOMEM;
+    }
+    h->peer_name_count++;
+    return SP_OK;
+}
+
 static enum sp_err copy_peers(struct sp_held *h, const struct sp_client_add *add,
                               struct sp_diag *diag)
 {
-    h->peers = calloc(add->peer_count + 1, sizeof(*h->peers));
-    h->peer_names = calloc(add->peer_count + 1, sizeof(*h->peer_names));
+    uint32_t count = add->peer_count + (add->magnet ? add->magnet->peer_count : 0);
+    h->peers = calloc(count + 1, sizeof(*h->peers));
+    h->peer_names = calloc(count + 1, sizeof(*h->peer_names));
     if (!h->peers || !h->peer_names)
         return SP_ENOMEM;
+    for (uint32_t i = 0; add->magnet && i < add->magnet->peer_count; i++) {
+        enum sp_err err = add_node(h, &add->magnet->peers[i]);
+        if (err != SP_OK)
+            return err;
+    }
     for (uint32_t i = 0; i < add->peer_count; i++) {
         const char *text = add->peers[i], *colon = strrchr(text, ':');
         struct sp_slice s = {(const uint8_t *)text, strlen(text)};
@@ -342,19 +370,29 @@ static char *absolute(const char *dir)
     return full;
 }
 
-static enum sp_err init_bits(struct sp_held *h)
+static enum sp_err take_magnet(struct sp_held *h, const struct sp_client_add *add,
+                               struct sp_diag *diag)
 {
-    uint32_t n = h->mi->piece_count;
-    enum sp_err err = sp_bits_init(&h->have, sp_mem_libc(), n);
-    if (err == SP_OK)
-        err = sp_bits_init(&h->saving, sp_mem_libc(), n);
-    if (err == SP_OK)
-        err = sp_bits_init(&h->have_out, sp_mem_libc(), n);
-    return err;
+    const struct sp_magnet *magnet = add->magnet;
+    const struct sp_file_range *ranges = add->range_count ? add->ranges : magnet->ranges;
+    uint32_t count = add->range_count ? add->range_count : magnet->range_count;
+    if (!magnet->has_v1)
+        return say(diag, SP_EDATA,
+                   "the magnet names a version 2 torrent alone (btmh), which is not ",
+                   "supported yet");
+    memcpy(h->info_hash, magnet->info_hash_v1, SP_SHA1_LEN);
+    if (count == 0)
+        return SP_OK;
+    h->ranges = calloc(count, sizeof(*ranges));
+    if (!h->ranges)
+        return SP_ENOMEM;
+    memcpy(h->ranges, ranges, count * sizeof(*ranges));
+    h->range_count = count;
+    return SP_OK;
 }
 
-static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
-                             struct sp_diag *diag)
+static enum sp_err take_metainfo(struct sp_held *h, const struct sp_client_add *add,
+                                 struct sp_diag *diag)
 {
     enum sp_err err = SP_OK;
     h->mi_is_borrowed = add->keeps_metainfo;
@@ -364,17 +402,27 @@ static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
         err = sp_metainfo_parse(sp_mem_libc(), add->metainfo->raw, NULL, &h->mi, diag);
     if (err != SP_OK)
         return err;
-    if (pthread_mutex_init(&h->lock, NULL) != 0)
-        return SP_ENOMEM;
-    h->dir = absolute(add->dir && add->dir[0] ? add->dir : ".");
-    if (!h->dir)
-        return SP_ENOMEM;
+    memcpy(h->info_hash, h->mi->info_hash_v1, SP_SHA1_LEN);
     if (add->priorities) {
         h->priorities = malloc(h->mi->file_count);
         if (!h->priorities)
             return SP_ENOMEM;
         memcpy(h->priorities, add->priorities, h->mi->file_count);
     }
+    return sp_held_make_bits(h, h->mi->piece_count);
+}
+
+static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
+                             struct sp_diag *diag)
+{
+    enum sp_err err = add->magnet ? take_magnet(h, add, diag) : take_metainfo(h, add, diag);
+    if (err != SP_OK)
+        return err;
+    if (pthread_mutex_init(&h->lock, NULL) != 0)
+        return SP_ENOMEM;
+    h->dir = absolute(add->dir && add->dir[0] ? add->dir : ".");
+    if (!h->dir)
+        return SP_ENOMEM;
     h->down_Bps = add->down_Bps;
     h->up_Bps = add->up_Bps;
     h->read_only = add->read_only;
@@ -383,9 +431,7 @@ static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
     h->force_check = add->force_check;
     h->paused = add->paused;
     h->super_seed = add->super_seed;
-    err = init_bits(h);
-    if (err == SP_OK)
-        err = copy_trackers(h, add);
+    err = copy_trackers(h, add);
     if (err == SP_OK)
         err = copy_web_seeds(h, add, diag);
     if (err == SP_OK)
@@ -427,7 +473,9 @@ enum sp_err sp_client_stats(const struct sp_client *cl, sp_torrent_id torrent,
     if (!h)
         return SP_ENOENT;
     *ret_stats = h->stats_out;
-    if (ret_stats->piece_count == 0) { /* not published yet */
+    if (!h->mi && ret_stats->state == SP_TORRENT_CHECKING) {
+        ret_stats->state = SP_TORRENT_METADATA;        /* the store is asked first */
+    } else if (h->mi && ret_stats->piece_count == 0) { /* not published yet */
         ret_stats->piece_count = h->mi->piece_count;
         ret_stats->total_bytes = ret_stats->wanted_bytes = h->mi->total_length;
     }
@@ -480,4 +528,23 @@ size_t sp_client_pieces(const struct sp_client *cl, sp_torrent_id torrent, uint8
         memcpy(ret_bits, h->have_out.bytes, len < cap ? len : cap);
     sp_client_unlock_held(cl, h);
     return len;
+}
+
+enum sp_err sp_client_metainfo(const struct sp_client *cl, sp_torrent_id torrent,
+                               uint8_t **ret_bytes, size_t *ret_len)
+{
+    struct sp_held *h = sp_client_lock_held(cl, torrent);
+    enum sp_err err = SP_OK;
+    if (!h)
+        return SP_ENOENT;
+    uint8_t *bytes = h->mi ? malloc(h->mi->raw.len) : NULL;
+    if (bytes) {
+        memcpy(bytes, h->mi->raw.ptr, h->mi->raw.len);
+        *ret_bytes = bytes;
+        *ret_len = h->mi->raw.len;
+    } else {
+        err = h->mi ? SP_ENOMEM : SP_AGAIN;
+    }
+    sp_client_unlock_held(cl, h);
+    return err;
 }

@@ -41,7 +41,7 @@ static void publish_held(struct sp_reactor *r, struct sp_held *h, sp_time_ns now
     if (h->removing || sp_held_stats(h, now, &stats) != SP_OK)
         return;
     stats.durable_bytes = h->durable_bytes;
-    if (stats.state == SP_TORRENT_CHECKING)
+    if (stats.state == SP_TORRENT_CHECKING && h->mi)
         stats.checked_bytes =
             (uint64_t)atomic_load(&h->disk_job.check.pieces_done) * h->mi->piece_length;
     pthread_mutex_lock(&h->lock);

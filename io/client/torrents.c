@@ -64,7 +64,7 @@ bool sp_client_find_skey(void *ctx, const uint8_t req2[SP_SHA1_LEN],
 static enum sp_err enter(struct sp_client *c, struct sp_held *h, sp_torrent_id *ret_torrent)
 {
     for (uint32_t i = 0; i < c->held_count; i++) {
-        if (c->held[i] && memcmp(c->hashes[i], h->mi->info_hash_v1, SP_SHA1_LEN) == 0)
+        if (c->held[i] && memcmp(c->hashes[i], h->info_hash, SP_SHA1_LEN) == 0)
             return SP_EEXIST;
     }
     if (c->held_count == c->held_cap) {
@@ -78,7 +78,7 @@ static enum sp_err enter(struct sp_client *c, struct sp_held *h, sp_torrent_id *
         c->hashes = hashes;
         c->held_cap = cap;
     }
-    memcpy(c->hashes[c->held_count], h->mi->info_hash_v1, SP_SHA1_LEN);
+    memcpy(c->hashes[c->held_count], h->info_hash, SP_SHA1_LEN);
     if (sp_map_put(&c->by_req2, req2_hash(c, c->held_count), c->held_count) != SP_OK)
         return SP_ENOMEM;
     *ret_torrent = c->held_count;

@@ -54,7 +54,7 @@ void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_t
 }
 
 /* What the event is about can be read in the snapshot when it is heard. */
-static void tell(struct sp_reactor *r, const struct sp_client_event *ev)
+void sp_reactor_tell(struct sp_reactor *r, const struct sp_client_event *ev)
 {
     struct sp_held *h = sp_reactor_find(r, ev->torrent);
     if (h)
@@ -66,7 +66,9 @@ static void run_effect(struct sp_reactor *r, struct sp_effect *fx)
 {
     switch (fx->kind) {
     case SP_FX_NONE:
+        break;
     case SP_FX_METADATA:
+        sp_held_metadata(r, fx->torrent, fx->info);
         break;
     case SP_FX_DIAL:
         sp_sock_dial(r, fx->conn, &fx->addr);
@@ -90,7 +92,7 @@ static void run_effect(struct sp_reactor *r, struct sp_effect *fx)
         sp_announce_run(r, &fx->tracker);
         break;
     case SP_FX_EVENT:
-        tell(r, &fx->event);
+        sp_reactor_tell(r, &fx->event);
         break;
     }
 }

@@ -7,6 +7,7 @@
  *   gate.c         the way out through a proxy
  *   web.c          requests to web seeds
  *   lsd.c          peers on the local network (reactor 0)
+ *   magnet.c       a torrent that was added by its info-hash
  *   announce.c     the session's trackers: HTTP, names, datagrams
  *   names.c        host names to addresses
  *   reactor.c      the thread, its mailbox, its turn
@@ -29,6 +30,7 @@
 #include "io/loop/loop.h"
 #include "io/reactor/gate.h"
 #include "io/store/store.h"
+#include "spate/magnet.h"
 
 struct sp_reactor;
 struct sp_held;
@@ -79,7 +81,11 @@ struct sp_held {
     struct sp_link link; /* r->held */
     struct sp_reactor *r;
     sp_torrent_id id;
-    struct sp_metainfo *mi; /* its own copy, unless mi_is_borrowed */
+    uint8_t info_hash[SP_SHA1_LEN];
+    struct sp_metainfo *mi; /* its own copy, unless mi_is_borrowed; NULL until it is known, set
+                               under lock */
+    struct sp_file_range *ranges; /* files wanted of a magnet; none: all */
+    uint32_t range_count;
     bool mi_is_borrowed;
     char *dir;
     uint8_t *priorities; /* NULL: all normal */
@@ -195,6 +201,8 @@ static inline sp_time_ns sp_reactor_now(struct sp_reactor *r)
 
 struct sp_held *sp_reactor_find(struct sp_reactor *r, sp_torrent_id id);
 SP_MUST_USE enum sp_err sp_reactor_enter(struct sp_reactor *r, struct sp_held *h);
+/* The snapshot is published first. */
+void sp_reactor_tell(struct sp_reactor *r, const struct sp_client_event *ev);
 void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_torrent_id id,
                       enum sp_err err, const char *text);
 
@@ -229,6 +237,13 @@ void sp_held_tick(struct sp_held *h, sp_time_ns now);
 void sp_held_stop(struct sp_held *h);
 bool sp_held_is_settled(const struct sp_held *h);
 /* sp_torrent_stats and what earlier runs moved.  SP_ENOENT */
+/* The session has the info dictionary of a magnet; borrowed for the call. */
+void sp_held_metadata(struct sp_reactor *r, sp_torrent_id id, struct sp_slice info);
+/* magnet.c: mi and all that its size decides, of an info dictionary.
+ * SP_EDATA, SP_ELIMIT  diag   SP_EHASH another one   SP_ENOMEM */
+SP_MUST_USE enum sp_err sp_held_build(struct sp_held *h, struct sp_slice info,
+                                      struct sp_diag *diag);
+SP_MUST_USE enum sp_err sp_held_make_bits(struct sp_held *h, uint32_t piece_count);
 enum sp_err sp_held_stats(struct sp_held *h, sp_time_ns now, struct sp_torrent_stats *ret_stats);
 void sp_held_close(struct sp_held *h); /* the loop has ended */
 void sp_held_free(struct sp_held *h);

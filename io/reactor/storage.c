@@ -1,6 +1,8 @@
 /* A torrent's files, from the shell's side.
  *
  *   WAITING   the same torrent, removed just now, still ends its work there
+ *   LOADING_INFO, FETCHING, SAVING_INFO  of a magnet: its info dictionary comes from
+ *             the store, or from peers and is saved
  *   LOADING   the state store is asked what it claims
  *   OPENING   files are looked at
  *   CHECKING  pieces are hashed, where nothing trustworthy is claimed
@@ -30,6 +32,9 @@
 
 enum phase {
     WAITING,
+    LOADING_INFO,
+    FETCHING,
+    SAVING_INFO,
     LOADING,
     OPENING,
     ALLOCATING,
@@ -92,8 +97,8 @@ static void submit_store(struct sp_held *h, enum phase phase, enum sp_store_op o
     h->store_job.op = op;
     h->store_job.done = on_store;
     h->store_job.ctx = h;
-    memcpy(h->store_job.row.info_hash, h->mi->info_hash_v1, SP_SHA1_LEN);
-    h->store_job.row.piece_count = h->mi->piece_count;
+    memcpy(h->store_job.row.info_hash, h->info_hash, SP_SHA1_LEN);
+    h->store_job.row.piece_count = h->mi ? h->mi->piece_count : 0;
     sp_store_submit(h->r->env->store, &h->store_job);
 }
 
@@ -449,15 +454,105 @@ static bool has_predecessor(const struct sp_held *h)
     for (struct sp_link *l = h->r->held.ends.next; l != &h->link; l = l->next) {
         const struct sp_held *o = SP_CONTAINER(l, struct sp_held, link);
         if (o->removing && o->phase != CLOSED &&
-            memcmp(o->mi->info_hash_v1, h->mi->info_hash_v1, SP_SHA1_LEN) == 0)
+            memcmp(o->info_hash, h->info_hash, SP_SHA1_LEN) == 0)
             return true;
     }
     return false;
 }
 
+/* ---- magnets ---- */
+
+static void begin(struct sp_held *h);
+
+/* Peers are asked; sp_held_metadata follows. */
+static void fetch(struct sp_held *h)
+{
+    h->phase = FETCHING;
+    sp_torrent_checked(h->r->session, h->id, NULL, sp_reactor_now(h->r));
+}
+
+static enum sp_err learn(struct sp_held *h, struct sp_slice info, struct sp_diag *diag)
+{
+    enum sp_err err = sp_held_build(h, info, diag);
+    if (err == SP_OK)
+        err = make_storage(h);
+    if (err == SP_OK)
+        err = sp_torrent_learn(h->r->session, h->id, h->mi, h->priorities, sp_reactor_now(h->r));
+    if (err == SP_OK)
+        sp_reactor_tell(h->r, &(struct sp_client_event){.kind = SP_EV_METADATA, .torrent = h->id});
+    return err;
+}
+
+/* Nothing that waiting could help. */
+static void fail_for_good(struct sp_held *h, enum sp_err err, const struct sp_diag *diag)
+{
+    char text[SP_CLIENT_TEXT_LEN];
+    snprintf(text, sizeof(text), "the metadata cannot be used: %s",
+             diag->text[0] ? diag->text : sp_err_text(err));
+    h->phase = READY;
+    h->has_disk_error = true;
+    h->retry_at = SP_TIME_NEVER;
+    sp_torrent_fail(h->r->session, h->id, err, text, sp_reactor_now(h->r));
+}
+
+/* What the store has is held against the info-hash like what a peer sends. */
+static void loaded_info(struct sp_held *h)
+{
+    struct sp_diag diag = {0};
+    struct sp_slice info = {h->store_job.info, h->store_job.info_len};
+    enum sp_err err = h->store_job.err == SP_OK && !h->removing ? learn(h, info, &diag) : SP_ENOENT;
+    free(h->store_job.info);
+    h->store_job.info = NULL;
+    if (h->removing)
+        h->phase = READY;
+    else if (err == SP_OK)
+        begin(h);
+    else if (h->mi || err == SP_EDATA || err == SP_ELIMIT)
+        fail_for_good(h, err, &diag);
+    else
+        fetch(h);
+}
+
+static void save_failed(struct sp_held *h);
+
+static void saved_info(struct sp_held *h)
+{
+    h->store_job.info = NULL; /* the metainfo's */
+    if (h->store_job.err != SP_OK)
+        save_failed(h);
+    if (h->removing)
+        h->phase = READY;
+    else
+        begin(h);
+}
+
+void sp_held_metadata(struct sp_reactor *r, sp_torrent_id id, struct sp_slice info)
+{
+    struct sp_held *h = sp_reactor_find(r, id);
+    struct sp_diag diag = {0};
+    if (!h || h->removing || h->mi || h->busy)
+        return;
+    enum sp_err err = learn(h, info, &diag);
+    if (err != SP_OK) {
+        fail_for_good(h, err, &diag);
+        return;
+    }
+    if (!r->env->store) {
+        begin(h);
+        return;
+    }
+    h->store_job.info = (uint8_t *)(uintptr_t)h->mi->info.ptr;
+    h->store_job.info_len = h->mi->info.len;
+    submit_store(h, SAVING_INFO, SP_STORE_SAVE_INFO);
+}
+
 static void begin(struct sp_held *h)
 {
-    if (h->r->env->store) {
+    if (h->r->env->store && !h->mi) {
+        submit_store(h, LOADING_INFO, SP_STORE_LOAD_INFO);
+    } else if (!h->mi) {
+        fetch(h);
+    } else if (h->r->env->store) {
         submit_store(h, LOADING, SP_STORE_LOAD);
     } else {
         h->store_job.err = SP_ENOENT;
@@ -471,6 +566,12 @@ static void advance(struct sp_reactor *r, struct sp_post *post)
     (void)r;
     h->busy = false;
     switch ((enum phase)h->phase) {
+    case LOADING_INFO:
+        loaded_info(h);
+        break;
+    case SAVING_INFO:
+        saved_info(h);
+        break;
     case LOADING:
         loaded(h);
         break;
@@ -506,6 +607,7 @@ static void advance(struct sp_reactor *r, struct sp_post *post)
         h->phase = CLOSED;
         break;
     case WAITING:
+    case FETCHING:
     case READY:
     case CLOSED:
         break;
@@ -522,11 +624,11 @@ static void next_step(struct sp_held *h)
         return;
     if (h->removing && (!h->storage || h->phase == WAITING)) {
         h->phase = CLOSED;
-    } else if (!h->storage) {
-        return; /* it was never made */
     } else if (h->phase == WAITING) {
         if (!has_predecessor(h))
             begin(h);
+    } else if (!h->storage) {
+        return; /* it was never made, or what is to be in it is not known */
     } else if (h->removing && h->r->env->store && !h->forgotten) {
         h->forgotten = true;
         submit_store(h, FORGETTING, SP_STORE_DELETE);
@@ -585,12 +687,13 @@ void sp_held_add(struct sp_reactor *r, struct sp_held *h)
     };
     sp_time_ns now = sp_reactor_now(r);
 
+    memcpy(add.info_hash, h->info_hash, SP_SHA1_LEN);
     h->r = r;
     sp_list_add(&r->held, &h->link);
     enum sp_err err = sp_reactor_enter(r, h);
     if (err == SP_OK)
         err = sp_session_add(r->session, h->id, &add, now);
-    if (err == SP_OK)
+    if (err == SP_OK && h->mi)
         err = make_storage(h);
     if (err != SP_OK) {
         sp_reactor_event(r, SP_EV_ERROR, h->id, err, sp_err_text(err));
@@ -618,7 +721,7 @@ void sp_held_remove(struct sp_held *h, bool delete_data)
 
 void sp_held_recheck(struct sp_held *h)
 {
-    if (h->phase == CHECKING || h->removing)
+    if (h->phase == CHECKING || h->removing || !h->mi)
         return;
     h->recheck = true;
     h->told = h->has_disk_error = h->failed_sync = false;
@@ -634,8 +737,8 @@ bool sp_held_is_walled(const struct sp_held *h)
 
 void sp_held_select(struct sp_held *h, const uint8_t *priorities)
 {
-    uint32_t n = h->mi->file_count;
-    if (h->removing || (!h->select && !(h->select = malloc(n))))
+    uint32_t n = h->mi ? h->mi->file_count : 0;
+    if (h->removing || n == 0 || (!h->select && !(h->select = malloc(n))))
         return;
     memcpy(h->select, priorities, n);
     sp_torrent_set_priorities(h->r->session, h->id, priorities, sp_reactor_now(h->r));
@@ -706,6 +809,8 @@ void sp_held_free(struct sp_held *h)
         free(h->store_job.row.have);
         free(h->store_job.row.dir);
     }
+    if (h->store_job.op == SP_STORE_LOAD_INFO)
+        free(h->store_job.info);
     sp_storage_free(h->storage);
     if (!h->mi_is_borrowed)
         sp_metainfo_free(h->mi);
@@ -721,6 +826,7 @@ void sp_held_free(struct sp_held *h)
     free(h->peers);
     free(h->dir);
     free(h->priorities);
+    free(h->ranges);
     free(h->select);
     free(h->wanted);
     free(h->have.bytes);

@@ -19,6 +19,11 @@ static const char *const MIGRATIONS[] = {
     "  seeding_ns INTEGER NOT NULL,"
     "  saved_at INTEGER NOT NULL" /* seconds since 1970 */
     ") STRICT;",
+    /* The info dictionary of a magnet, as hashed. */
+    "CREATE TABLE info ("
+    "  info_hash BLOB NOT NULL PRIMARY KEY,"
+    "  info BLOB NOT NULL"
+    ") STRICT;",
 };
 
 #define COLUMNS                                                                                    \
@@ -159,6 +164,9 @@ static enum sp_err prepare(struct sp_db *db, char why[SP_DB_WHY_LEN])
         {"INSERT OR REPLACE INTO torrent (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
          &db->save},
         {"DELETE FROM torrent WHERE info_hash = ?", &db->del},
+        {"SELECT info FROM info WHERE info_hash = ?", &db->load_info},
+        {"INSERT OR REPLACE INTO info (info_hash, info) VALUES (?, ?)", &db->save_info},
+        {"DELETE FROM info WHERE info_hash = ?", &db->del_info},
     };
     for (size_t i = 0; i < SP_COUNT(STATEMENTS); i++) {
         int rc = sqlite3_prepare_v3(db->sqlite, STATEMENTS[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
@@ -239,6 +247,9 @@ void sp_db_close(struct sp_db *db)
     sqlite3_finalize(db->load);
     sqlite3_finalize(db->save);
     sqlite3_finalize(db->del);
+    sqlite3_finalize(db->load_info);
+    sqlite3_finalize(db->save_info);
+    sqlite3_finalize(db->del_info);
     sqlite3_close(db->sqlite);
     *db = (struct sp_db){0};
 }
@@ -395,7 +406,47 @@ enum sp_err sp_db_delete(struct sp_db *db, const uint8_t info_hash[SP_SHA1_LEN],
                          char why[SP_DB_WHY_LEN])
 {
     int rc = sqlite3_bind_blob(db->del, 1, info_hash, SP_SHA1_LEN, SQLITE_STATIC);
-    return run_change(db, db->del, rc, why);
+    enum sp_err err = run_change(db, db->del, rc, why);
+    if (err != SP_OK)
+        return err;
+    rc = sqlite3_bind_blob(db->del_info, 1, info_hash, SP_SHA1_LEN, SQLITE_STATIC);
+    return run_change(db, db->del_info, rc, why);
+}
+
+enum sp_err sp_db_load_info(struct sp_db *db, const uint8_t info_hash[SP_SHA1_LEN],
+                            uint8_t **ret_info, size_t *ret_len, char why[SP_DB_WHY_LEN])
+{
+    sqlite3_stmt *stmt = db->load_info;
+    enum sp_err err = SP_OK;
+    int rc = sqlite3_bind_blob(stmt, 1, info_hash, SP_SHA1_LEN, SQLITE_STATIC);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    size_t len = rc == SQLITE_ROW ? (size_t)sqlite3_column_bytes(stmt, 0) : 0;
+    uint8_t *info = len ? malloc(len) : NULL;
+    if (info) {
+        memcpy(info, sqlite3_column_blob(stmt, 0), len);
+        *ret_info = info;
+        *ret_len = len;
+    } else if (rc == SQLITE_DONE || rc == SQLITE_ROW) {
+        err = len ? SP_ENOMEM : SP_ENOENT;
+        snprintf(why, SP_DB_WHY_LEN, "%s", len ? "out of memory" : "nothing is saved of it");
+    } else {
+        err = fail(db->sqlite, rc, why);
+    }
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+    return err;
+}
+
+enum sp_err sp_db_save_info(struct sp_db *db, const uint8_t info_hash[SP_SHA1_LEN],
+                            struct sp_slice info, char why[SP_DB_WHY_LEN])
+{
+    sqlite3_stmt *stmt = db->save_info;
+    int rc = sqlite3_bind_blob(stmt, 1, info_hash, SP_SHA1_LEN, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_blob64(stmt, 2, info.ptr, info.len, SQLITE_STATIC);
+    return run_change(db, stmt, rc, why);
 }
 
 enum sp_err sp_db_each(struct sp_db *db, void (*each)(void *ctx, const struct sp_store_row *row),

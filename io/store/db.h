@@ -12,7 +12,7 @@ enum { SP_DB_WHY_LEN = 160, SP_DB_BUSY_MS = 5000 };
 
 struct sp_db {
     sqlite3 *sqlite;
-    sqlite3_stmt *load, *save, *del;
+    sqlite3_stmt *load, *save, *del, *load_info, *save_info, *del_info;
 };
 
 /* The file and its schema, made or migrated when needed.
@@ -37,6 +37,12 @@ SP_MUST_USE enum sp_err sp_db_save(struct sp_db *db, const struct sp_store_row *
                                    char why[SP_DB_WHY_LEN]);
 SP_MUST_USE enum sp_err sp_db_delete(struct sp_db *db, const uint8_t info_hash[SP_SHA1_LEN],
                                      char why[SP_DB_WHY_LEN]);
+/* ret_info is GIVEN.  SP_ENOENT */
+SP_MUST_USE enum sp_err sp_db_load_info(struct sp_db *db, const uint8_t info_hash[SP_SHA1_LEN],
+                                        uint8_t **ret_info, size_t *ret_len,
+                                        char why[SP_DB_WHY_LEN]);
+SP_MUST_USE enum sp_err sp_db_save_info(struct sp_db *db, const uint8_t info_hash[SP_SHA1_LEN],
+                                        struct sp_slice info, char why[SP_DB_WHY_LEN]);
 /* In order of info-hash; rows that do not fit are passed over and end it with
  * SP_EDATA. */
 SP_MUST_USE enum sp_err sp_db_each(struct sp_db *db,

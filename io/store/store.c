@@ -31,7 +31,7 @@ struct sp_store {
 
 static bool is_change(const struct sp_store_job *job)
 {
-    return job->op != SP_STORE_LOAD;
+    return job->op != SP_STORE_LOAD && job->op != SP_STORE_LOAD_INFO;
 }
 
 static void do_job(struct sp_store *s, struct sp_store_job *job)
@@ -48,6 +48,15 @@ static void do_job(struct sp_store *s, struct sp_store_job *job)
         return;
     case SP_STORE_DELETE:
         job->err = sp_db_delete(&s->db, job->row.info_hash, job->why);
+        return;
+    case SP_STORE_LOAD_INFO:
+        job->info = NULL;
+        job->err =
+            sp_db_load_info(&s->db, job->row.info_hash, &job->info, &job->info_len, job->why);
+        return;
+    case SP_STORE_SAVE_INFO:
+        job->err = sp_db_save_info(&s->db, job->row.info_hash,
+                                   (struct sp_slice){job->info, job->info_len}, job->why);
         return;
     }
     job->err = SP_EINVAL;
@@ -88,6 +97,7 @@ static void unload(struct sp_store_job *job)
         return;
     free(job->row.have);
     free(job->row.dir);
+    free(job->info);
 }
 
 static void do_alone(struct sp_store *s, struct sp_store_job *job)

@@ -24,17 +24,22 @@ struct sp_store_row {
 };
 
 enum sp_store_op {
-    SP_STORE_LOAD, /* fills row.have and row.dir (both GIVEN, malloc; NULL unless SP_OK) and the
-                      numbers; SP_ENOENT none; SP_EDATA its row does not fit piece_count */
-    SP_STORE_SAVE, /* row is borrowed until done; durable when done says SP_OK;
-                      SP_EINVAL have does not fit piece_count, or no dir */
-    SP_STORE_DELETE,
+    SP_STORE_LOAD,   /* fills row.have and row.dir (both GIVEN, malloc; NULL unless SP_OK) and the
+                        numbers; SP_ENOENT none; SP_EDATA its row does not fit piece_count */
+    SP_STORE_SAVE,   /* row is borrowed until done; durable when done says SP_OK;
+                        SP_EINVAL have does not fit piece_count, or no dir */
+    SP_STORE_DELETE, /* also the info dictionary */
+    SP_STORE_LOAD_INFO, /* fills info (GIVEN, malloc; NULL unless SP_OK); SP_ENOENT none.  Not
+                           looked at: hold it against the info-hash */
+    SP_STORE_SAVE_INFO, /* info is borrowed until done */
 };
 
 struct sp_store_job {
     struct sp_store_job *next;
     enum sp_store_op op;
     struct sp_store_row row;
+    uint8_t *info; /* x_INFO: the info dictionary of row.info_hash */
+    size_t info_len;
     enum sp_err err;
     char why[160];
     void (*done)(struct sp_store_job *job); /* on the store's thread */

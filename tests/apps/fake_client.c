@@ -156,6 +156,8 @@ enum sp_err sp_client_add(struct sp_client *client, const struct sp_client_add *
     struct fake_torrent *t = &client->torrents[client->count];
     char value[64];
 
+    if (!mi)
+        return sp_diag_set(diag, SP_EINVAL, 0, "no magnets here");
     if (client->count == TORRENT_MAX)
         return sp_diag_set(diag, SP_ELIMIT, 0, "too many torrents");
     t->stats = (struct sp_torrent_stats){.piece_count = mi->piece_count,
@@ -404,6 +406,13 @@ enum sp_err sp_client_stats(const struct sp_client *client, sp_torrent_id torren
 }
 
 /* Pieces come in two places at once, so that the strip has something to show. */
+enum sp_err sp_client_metainfo(const struct sp_client *client, sp_torrent_id torrent,
+                               uint8_t **ret_bytes, size_t *ret_len)
+{
+    (void)client, (void)torrent, (void)ret_bytes, (void)ret_len;
+    return SP_AGAIN;
+}
+
 size_t sp_client_pieces(const struct sp_client *client, sp_torrent_id torrent, uint8_t *ret_bits,
                         size_t cap)
 {

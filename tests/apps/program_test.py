@@ -168,9 +168,9 @@ def other_inputs():
     expect(run("show", "magnet:?dn=x"), 3)
     magnet = "magnet:?xt=urn:btih:" + "ab" * 20
     expect(run("show", magnet), 0, "")
-    r = run("get", magnet)
-    expect(r, 1)
-    assert "not supported yet" in r.err
+    r = run("get", "magnet:?xt=urn:btmh:1220" + "ab" * 32)
+    expect(r, 3)
+    assert "version 2" in r.err
     expect(run("get", "magnet:?xt=urn:btih:zz"), 3)
     expect(run("get", "http://x.example/t.torrent"), 1,
            "spate get: http://x.example/t.torrent: HTTP 404", "")

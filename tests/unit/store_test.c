@@ -496,7 +496,7 @@ TEST(a_newer_one_is_left_alone)
     CHECK_EQ(sp_store_open(dir, &s, &diag), SP_EDATA);
     CHECK(strstr(diag.text, "newer") != NULL);
     CHECK_EQ(list(dir, &diag), SP_EDATA);
-    run_sql(dir, "PRAGMA user_version = 1");
+    run_sql(dir, "PRAGMA user_version = 2");
     s = open_at(dir);
     CHECK_EQ(load(s, 1, 8), SP_OK);
     sp_store_close(s);
