@@ -54,6 +54,25 @@ static struct sp_addr addr(uint8_t first, uint8_t n)
     return sp_addr_v4(ip, 6881);
 }
 
+/* A node's id follows from its address, so that it can be who it was named. */
+static struct sp_dht_id id_of(uint8_t n)
+{
+    struct sp_dht_id id = {{(uint8_t)(n * 37), n}};
+    return id;
+}
+
+static void name(struct run *r, uint32_t count, uint8_t *nodes, struct sp_slice *ret)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t n = sp_cur_u8(&r->in), compact[SP_COMPACT6_LEN];
+        struct sp_dht_id id = id_of(n);
+        struct sp_addr a = addr(84, n);
+        memcpy(nodes + 26 * i, id.b, 20);
+        memcpy(nodes + 26 * i + 20, compact, sp_addr_compact(&a, compact));
+    }
+    *ret = (struct sp_slice){nodes, 26 * (size_t)count};
+}
+
 /* Takes what it sends; bytes of answers to `to`. */
 static size_t drain(struct run *r, const struct sp_addr *to)
 {
@@ -120,15 +139,16 @@ static void answer(struct run *r)
 {
     uint8_t how = sp_cur_u8(&r->in), out[SP_KRPC_REPLY_MAX];
     const struct sp_dht_packet *q = &r->asked[how % 8];
+    uint8_t nodes[16 * 26];
     struct sp_krpc ask, m = {.kind = how & 8 ? SP_KRPC_ERROR : SP_KRPC_REPLY, .has_id = true};
     size_t len;
     if (sp_krpc_read((struct sp_slice){q->bytes, q->len}, &ask) != SP_OK)
         return;
     m.txn = ask.txn;
     m.error = 201;
-    m.id.b[0] = sp_cur_u8(&r->in);
-    m.id.b[1] = q->to.ip[1];
-    m.nodes = sp_cur_take(&r->in, (how >> 4) * 26u);
+    m.id = id_of(q->to.ip[1]);
+    m.id.b[5] = sp_cur_u8(&r->in) == 255; /* now and then somebody else */
+    name(r, how >> 4, nodes, &m.nodes);
     m.token = (struct sp_slice){(const uint8_t *)"token", how & 1 ? 5 : 0};
     m.values[0] = (struct sp_slice){(const uint8_t *)"abcdef", 6};
     m.value_count = how & 2 ? 1 : 0;
