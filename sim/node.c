@@ -5,6 +5,8 @@
 
 #define TORRENT_ID 7u
 
+enum { TOLD_MAX = 50 };
+
 static void send_some(struct sim_node *n, struct sim_sock *k);
 static void recv_next(struct sim_node *n, struct sim_sock *k);
 
@@ -43,10 +45,13 @@ static bool is_told(const struct sim_node *n, uint32_t host)
 static void http_body(struct sim_node *n, struct sp_out *o)
 {
     struct sim *sim = n->sim;
-    uint8_t peers[SIM_HOSTS_MAX * SP_COMPACT6_LEN];
+    uint8_t peers[TOLD_MAX * SP_COMPACT6_LEN];
     size_t len = 0;
+    uint32_t count = sim_host_count(sim), told = count < TOLD_MAX ? count : TOLD_MAX;
 
-    for (uint32_t host = 0; host < sim_host_count(sim); host++) {
+    /* Of a large swarm some, by chance, as trackers do. */
+    for (uint32_t i = 0; i < told; i++) {
+        uint32_t host = count > TOLD_MAX ? (uint32_t)sim_below(sim, count) : i;
         struct sp_addr addr = sim_addr(host);
         if (is_told(n, host) && !sim_trouble(sim, 300))
             len += sp_addr_compact(&addr, peers + len);

@@ -138,6 +138,36 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
     draw_encryption(r, plan);
 }
 
+void sim_draw_swarm(uint64_t seed, uint32_t node_count, uint32_t piece_count, struct sim_plan *plan)
+{
+    struct sp_rng rng = sp_rng_of(seed), *r = &rng;
+
+    *plan = (struct sim_plan){.seed = seed,
+                              .node_count = node_count,
+                              .piece_len = SP_BLOCK_LEN,
+                              .total_len = (uint64_t)piece_count * SP_BLOCK_LEN,
+                              .file_count = 1,
+                              .by_tracker = true,
+                              .cut_max = 1u << 16,
+                              .in_flight = 64 << 10,
+                              .jitter_percent = 10,
+                              .heal_at = SP_SECOND_NS,
+                              .patience_ns = 3600 * SP_SECOND_NS,
+                              .check_every = 65536};
+    for (uint32_t i = 0; i < node_count; i++)
+        plan->nodes[i] = (struct sim_node_plan){
+            .seed = i == 0,
+            .nat = i > 0 && maybe(r, 30),
+            .memory_bytes = 1 << 20,
+            .up_Bps = i ? PICK(r, 64 << 10, 256 << 10, 1 << 20) : 1 << 20,
+            .link_Bps = PICK(r, 1 << 20, 4 << 20, 16 << 20),
+            .latency_ns = PICK(r, 5, 20, 60, 120) * SP_MS_NS,
+            .disk_ns = PICK(r, 1, 5) * SP_MS_NS,
+            .hot_permille = 1000,
+            .conn_max = 24,
+        };
+}
+
 const char *sim_traits_text(uint32_t traits, char text[256])
 {
     static const char names[][10] = {"lies",   "refuses", "rejects", "trickles", "floods",

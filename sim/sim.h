@@ -21,8 +21,9 @@
 #include "spate/err.h"
 
 enum {
-    SIM_NODES_MAX = 24, /* sessions */
-    SIM_PEERS_MAX = 16, /* scripted peers */
+    SIM_NODES_MAX = 1024, /* sessions */
+    SIM_DRAWN_MAX = 24,   /* of a plan that sim_draw makes */
+    SIM_PEERS_MAX = 16,   /* scripted peers */
 };
 
 /* What a scripted peer does wrong; any set of them.  None: an honest peer. */
@@ -106,6 +107,11 @@ struct sim_plan {
 };
 
 void sim_draw(uint64_t seed, struct sim_plan *ret_plan);
+/* A large swarm in which nothing goes wrong: the first node is the seed, lines
+ * and latencies are as people have them, three in ten cannot be dialled.
+ * 2 <= node_count <= SIM_NODES_MAX, piece_count > 0 pieces of 16 KiB. */
+void sim_draw_swarm(uint64_t seed, uint32_t node_count, uint32_t piece_count,
+                    struct sim_plan *ret_plan);
 
 /* Something that happened, for people and for the trace. */
 struct sim_note {
@@ -129,7 +135,7 @@ struct sim_result {
     uint64_t size;               /* bytes of the torrent */
     uint64_t downloaded, wasted; /* by all nodes, payload */
     uint32_t leeches;            /* nodes that had to download */
-    uint32_t pairs;              /* of nodes that had a connection, however short */
+    uint32_t pairs;              /* of the first 32 nodes that had a connection, however short */
     uint32_t bans, crashes, links, failed_jobs, failed_allocs, lies;
     uint64_t memory_peak; /* of one node */
     sp_time_ns first_at;  /* when the first leech was complete; 0: none */

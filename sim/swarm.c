@@ -208,14 +208,15 @@ static void run(struct sim *sim)
 
 static uint32_t count_pairs(const struct sim *sim)
 {
-    uint32_t met[SIM_NODES_MAX] = {0}, pairs = 0; /* by lower number: bits of the higher */
+    uint32_t met[32] = {0}, pairs = 0; /* by lower number: bits of the higher */
+    uint32_t count = sim->plan->node_count < 32 ? sim->plan->node_count : 32;
 
     for (const struct sim_link *l = sim->links; l; l = l->next) {
         uint32_t a = l->side[0].host, b = l->side[1].host;
-        if (a != b && a < sim->plan->node_count && b < sim->plan->node_count)
+        if (a != b && a < count && b < count)
             met[a < b ? a : b] |= 1u << (a < b ? b : a);
     }
-    for (uint32_t i = 0; i < sim->plan->node_count; i++)
+    for (uint32_t i = 0; i < count; i++)
         pairs += (uint32_t)__builtin_popcount(met[i]);
     return pairs;
 }

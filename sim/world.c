@@ -140,13 +140,13 @@ bool sim_step(struct sim *sim, sp_time_ns end)
 
 struct sp_addr sim_addr(uint32_t host)
 {
-    uint8_t ip[4] = {5, (uint8_t)(host + 1), 7, 9};
+    uint8_t ip[4] = {5, (uint8_t)(host + 1), (uint8_t)(7 + (host + 1) / 256), 9};
     return sp_addr_v4(ip, (uint16_t)(6881 + host));
 }
 
 uint32_t sim_host_of(const struct sim *sim, const struct sp_addr *addr)
 {
-    uint32_t host = addr->ip[1] - 1u;
+    uint32_t host = addr->ip[1] + (addr->ip[2] - 7u) * 256 - 1;
     if (addr->family != SP_V4 || addr->ip[0] != 5 || host >= sim_host_count(sim))
         return SIM_HOSTS_MAX;
     return host;

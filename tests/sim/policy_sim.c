@@ -2,11 +2,13 @@
  *
  *   policy_sim            all, as TAP
  *   policy_sim --verbose  and their figures
+ *   policy_sim --peers N  one swarm of so many
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sim/sim.h"
 
@@ -210,6 +212,35 @@ static bool a_full_swarm_turns_over(void)
     return ok && r.end_at < 1200 * SP_SECOND_NS;
 }
 
+/* One large swarm, and what it cost. */
+static bool run_swarm(uint32_t nodes, uint32_t pieces)
+{
+    static struct sim_plan plan;
+    static struct sim_result r;
+    clock_t begin = clock();
+
+    sim_draw_swarm(1, nodes, pieces, &plan);
+    bool ok = run("swarm", &plan, &r);
+    double first = (double)r.first_at / 1e9, last = 0, sum = 0;
+    for (uint32_t i = 1; i < nodes; i++) {
+        double at = (double)r.complete_at[i] / 1e9;
+        last = at > last ? at : last;
+        sum += at;
+    }
+    printf("# %u peers, %" PRIu64
+           " KiB: complete after %.1f s (first), %.1f s (mean), %.1f s (last);"
+           " the seed sent %.2f copies of %u; %" PRIu64 " steps, %u links, %.1f s of CPU\n",
+           nodes, r.size / 1024, first, sum / (nodes - 1), last,
+           (double)r.uploaded[0] / (double)r.size, nodes - 1, r.steps, r.links,
+           (double)(clock() - begin) / CLOCKS_PER_SEC);
+    return ok;
+}
+
+static bool a_hundred_peers(void)
+{
+    return run_swarm(100, 32);
+}
+
 static const struct {
     const char *name;
     bool (*run)(void);
@@ -222,12 +253,20 @@ static const struct {
     {"upload under a limit is shared evenly", upload_is_shared_evenly},
     {"download under a limit is taken from all", download_is_taken_from_all},
     {"a full swarm turns over", a_full_swarm_turns_over},
+    {"a hundred peers", a_hundred_peers},
     {"a swarm is cut in two and joined again", a_swarm_cut_in_two},
 };
 
 int main(int argc, char **argv)
 {
     uint32_t failures = 0;
+    if (argc == 3 && strcmp(argv[1], "--peers") == 0) {
+        unsigned long n = strtoul(argv[2], NULL, 10);
+        if (n >= 2 && n <= SIM_NODES_MAX)
+            return !run_swarm((uint32_t)n, 32);
+        fprintf(stderr, "--peers: 2 to %d\n", SIM_NODES_MAX);
+        return 2;
+    }
     verbose = argc > 1 && strcmp(argv[1], "--verbose") == 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (uint32_t i = 0; i < sizeof(CASES) / sizeof(*CASES); i++) {
