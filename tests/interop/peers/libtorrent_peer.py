@@ -22,7 +22,7 @@ def main():
     import libtorrent as lt
     torrent, folder, listen = sys.argv[1:4]
     options = dict(a.split('=', 1) for a in sys.argv[4:])
-    settings = {**SETTINGS, 'listen_interfaces': listen}
+    settings = {**SETTINGS, 'listen_interfaces': listen, 'enable_lsd': options.get('lsd') == '1'}
     session = lt.session(settings)
     setup_cpu = time.process_time()  # the interpreter and its imports
     params = lt.add_torrent_params()
@@ -31,7 +31,8 @@ def main():
     params.max_connections = 4000
     params.max_uploads = -1
     params.flags &= ~lt.torrent_flags.auto_managed & ~lt.torrent_flags.paused
-    params.flags |= lt.torrent_flags.disable_pex
+    if options.get('pex') != '1':
+        params.flags |= lt.torrent_flags.disable_pex
     if options.get('trust') == '1':
         params.flags |= lt.torrent_flags.seed_mode
     handle = session.add_torrent(params)
