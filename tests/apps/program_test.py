@@ -111,7 +111,7 @@ def help_and_version():
     assert run("get", "--help", "--nonsense").returncode == 0
     assert run().returncode == 2 and "Commands:" in run().err
     # what is not there is not told
-    assert not re.search(r"--(no-dht|proxy|hybrid|v2)", run("get", "--help").out +
+    assert not re.search(r"--(no-dht|hybrid|v2)", run("get", "--help").out +
                          run("create", "--help").out)
 
 
