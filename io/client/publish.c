@@ -73,7 +73,7 @@ struct share {
 /* With the lock held.  Half of all connections are dealt out evenly, so that
  * no reactor is left without; the other half goes to who has them, and is
  * given back by who has not.  What is dealt never adds up to more than all. */
-static uint32_t deal_conns(struct sp_client *c, uint32_t ix)
+static uint32_t deal_conns(struct sp_client *c, uint32_t ix, sp_time_ns now)
 {
     uint32_t n = c->reactor_count, base = c->cfg.conn_max / (2 * n), pool;
     if (n == 1)
@@ -83,7 +83,9 @@ static uint32_t deal_conns(struct sp_client *c, uint32_t ix)
         pool -= i == ix ? 0 : c->conns_dealt[i];
     uint32_t mine = c->totals[ix].peers > base ? c->totals[ix].peers - base : 0;
     mine = mine < pool ? mine : pool;
-    c->conns_dealt[ix] = mine + (pool - mine + n - 1) / n;
+    /* What does not go round goes round by turns. */
+    uint32_t left = pool - mine, turn = (uint32_t)(now / (2 * SP_SECOND_NS) + ix) % n;
+    c->conns_dealt[ix] = mine + left / n + (turn < left % n);
     return base + c->conns_dealt[ix];
 }
 
@@ -96,7 +98,7 @@ static uint64_t part(uint64_t whole, uint32_t mine, uint32_t all, uint32_t react
 }
 
 /* With the lock held. */
-static struct share share_of(struct sp_client *c, uint32_t ix)
+static struct share share_of(struct sp_client *c, uint32_t ix, sp_time_ns now)
 {
     uint32_t peers = 0, torrents = 0, n = c->reactor_count;
     for (uint32_t i = 0; i < n; i++) {
@@ -108,7 +110,7 @@ static struct share share_of(struct sp_client *c, uint32_t ix)
         .down_Bps = part(c->cfg.down_Bps, my_peers, peers, n),
         .up_Bps = part(c->cfg.up_Bps, my_peers, peers, n),
         .memory_bytes = part(c->cfg.memory_bytes, my_torrents, torrents, n),
-        .conn_max = deal_conns(c, ix),
+        .conn_max = deal_conns(c, ix, now),
     };
 }
 
@@ -141,7 +143,7 @@ void sp_client_on_publish(void *ctx, struct sp_reactor *r, struct sp_held *h)
     sp_session_totals(r->session, now, &totals);
     pthread_mutex_lock(&c->lock);
     c->totals[r->ix] = totals;
-    struct share share = share_of(c, r->ix);
+    struct share share = share_of(c, r->ix, now);
     pthread_mutex_unlock(&c->lock);
     take_share(r, &share, now);
 }

@@ -403,6 +403,36 @@ TEST(files_selected_later_get_what_is_there)
     stop(seed);
 }
 
+/* Torrents lie on several reactors; what they may have together does not grow
+ * with them, and nobody is left without. */
+TEST(limits_are_of_the_whole_client)
+{
+    struct sp_client_cfg cfg = cfg_of(NULL), few = cfg_of(NULL);
+    few.conn_max = 2;
+    few.reactor_count = 3;
+    struct sp_client *seed = start(&cfg), *leech = start(&few);
+    sp_torrent_id ids[TORRENTS];
+    for (uint32_t i = 0; i < TORRENTS; i++) {
+        add_seed(seed, given(i));
+        ids[i] = add(leech, (struct sp_client_add){.dir = path_of("few"), .down_Bps = 4 << 20},
+                     given(i), seed);
+    }
+    uint32_t most = 0, complete = 0;
+    for (uint64_t until = now_ms() + WAIT_MS; now_ms() < until && complete < TORRENTS;) {
+        struct sp_client_totals totals;
+        sp_client_totals(leech, &totals);
+        most = totals.peers > most ? totals.peers : most;
+        complete = 0;
+        for (uint32_t i = 0; i < TORRENTS; i++)
+            complete += stats(leech, ids[i]).state == SP_TORRENT_SEEDING;
+        sleep_ms(20);
+    }
+    CHECK_EQ(complete, TORRENTS);
+    CHECK(most <= 2);
+    stop(leech);
+    stop(seed);
+}
+
 TEST(selection_changes_at_any_time)
 {
     const uint8_t sets[][5] = {{0, 4, 0, 0, 0}, {4, 0, 4, 0, 0}, {0, 0, 0, 4, 4}, {4, 4, 0, 4, 0}};
