@@ -72,6 +72,11 @@ static void run_mse(struct sp_door *d, struct sp_purse *purse, sp_time_ns now)
             d->state = SP_DOOR_NAMED;
             return;
         }
+        /* Before our answer there can be a pad and no more. */
+        if (sp_mse_wants_power(&d->mse) && !d->answered && d->in_len > SP_MSE_PAD_MAX) {
+            fail(d, "speaks no protocol that we know");
+            return;
+        }
         if (!sp_door_waits(d) || !spend(purse, d->answered, now))
             return;
         d->answered = true;

@@ -23,6 +23,8 @@ def main():
     torrent, folder, listen = sys.argv[1:4]
     options = dict(a.split('=', 1) for a in sys.argv[4:])
     settings = {**SETTINGS, 'listen_interfaces': listen, 'enable_lsd': options.get('lsd') == '1'}
+    for key in SETTINGS.keys() & options.keys() | {'allowed_enc_level', 'prefer_rc4'} & options.keys():
+        settings[key] = bool(int(options[key])) if key == 'prefer_rc4' else int(options[key])
     session = lt.session(settings)
     setup_cpu = time.process_time()  # the interpreter and its imports
     params = lt.add_torrent_params()
@@ -50,7 +52,8 @@ def main():
         print(json.dumps({'seeding': status.is_seeding, 'done': status.total_wanted_done,
                           'received': status.total_payload_download, 'sent': status.total_payload_upload,
                           'redundant': status.total_redundant_bytes, 'failed': status.total_failed_bytes,
-                          'peers': status.num_peers, 'at': time.monotonic(),
+                          'peers': status.num_peers,
+                          'rc4': sum(bool(p.flags & p.rc4_encrypted) for p in handle.get_peer_info()), 'at': time.monotonic(),
                           'setup_cpu': setup_cpu, 'state': str(status.state)}), flush=True)
         if options.get('once') == '1':
             break

@@ -13,6 +13,7 @@ class Transmission(Peer):
     name = 'transmission'
     leaves_out_empty_files = True
     rpc_port = 9091
+    encryption = 0  # 0 tolerated, 1 preferred, 2 required
 
     def launch(self):
         limit = {}
@@ -26,7 +27,7 @@ class Transmission(Peer):
                 'rpc-bind-address': '0.0.0.0', 'rpc-authentication-required': False,
                 'rpc-whitelist-enabled': False, 'rpc-host-whitelist-enabled': False,
                 'dht-enabled': False, 'pex-enabled': False, 'lpd-enabled': False, 'utp-enabled': False,
-                'port-forwarding-enabled': False, 'encryption': 0, 'incomplete-dir-enabled': False,
+                'port-forwarding-enabled': False, 'encryption': self.encryption, 'incomplete-dir-enabled': False,
                 'rename-partial-files': False, 'preallocation': 0, 'cache-size-mb': 4,
                 'umask': 0o022, **limit}, file)
         self.session = ''
