@@ -236,7 +236,10 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
                     .help = "do not look for peers on the local network (never done for private\n"
                             "torrents)"},
     [OPT_NO_UTP] = {.name = "no-utp", .is_hidden = true, .cmds = TRANSFER},
-    [OPT_NO_PORTMAP] = {.name = "no-portmap", .is_hidden = true, .cmds = TRANSFER},
+    [OPT_NO_PORTMAP] = {.name = "no-portmap",
+                        .group = GROUP_NETWORK,
+                        .cmds = TRANSFER,
+                        .help = "do not ask the router to let peers in (PCP, NAT-PMP, UPnP)"},
     [OPT_JSON] = {.name = "json",
                   .group = GROUP_OUTPUT,
                   .cmds = WORK,

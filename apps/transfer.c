@@ -148,6 +148,7 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     cfg.proxy = opts->value[OPT_PROXY].text;
     cfg.interface = opts->value[OPT_INTERFACE].text;
     cfg.no_lsd = opts_has(opts, OPT_NO_LSD);
+    cfg.no_portmap = opts_has(opts, OPT_NO_PORTMAP);
     cfg.no_pex = opts_has(opts, OPT_NO_PEX);
     cfg.encryption = encryption_of(opts);
     *ret_cfg = cfg;
@@ -510,7 +511,8 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
 {
     struct transfer_torrent *torrent = find(t, ev->torrent);
     bool about_torrent = ev->kind != SP_EV_LISTENING && ev->kind != SP_EV_STOPPED &&
-                         ev->kind != SP_EV_NETWORK && ev->kind != SP_EV_WARNING;
+                         ev->kind != SP_EV_NETWORK && ev->kind != SP_EV_WARNING &&
+                         ev->kind != SP_EV_PORTMAP;
     struct str line = {0};
 
     if (about_torrent && (!torrent || torrent->is_missing))
@@ -550,6 +552,10 @@ static void on_event(struct transfer *t, const struct sp_client_event *ev)
             report_error(t->report, NULL, "network", ev->text, ev->text);
         else
             report_event(t->report, NULL, "network", ev->text, ev->text);
+        break;
+    case SP_EV_PORTMAP:
+        report_event(t->report, NULL, "portmap", ev->text,
+                     t->role == TRANSFER_SEED ? ev->text : NULL);
         break;
     case SP_EV_WARNING:
         report_error(t->report, torrent, "warning", ev->text,

@@ -303,7 +303,7 @@ static void probe(struct sp_portmap *pm, struct sp_portmap_gateway *g, sp_time_n
 
 static void tick_probing(struct sp_portmap *pm, struct sp_portmap_gateway *g, sp_time_ns now)
 {
-    if (!g->said_silent && now - g->began_at >= SP_PORTMAP_SILENT_NS) {
+    if (!g->said_silent && now >= g->began_at + SP_PORTMAP_SILENT_NS) {
         g->said_silent = true;
         for (uint32_t i = 0; i < pm->cfg.want_count; i++)
             if (!g->maps[i].mapped)

@@ -14,14 +14,13 @@ enum {
 
 /* ---- the gateway's clock ---- */
 
-/* RFC 6887 8.5: the two clocks ran alike, give or take 1/16 and two seconds. */
+/* RFC 6887 8.5: the two clocks ran alike, give or take 1/16 and two seconds.
+ * A second back is forgiven: packets overtake one another. */
 static bool pcp_clock_holds(const struct sp_portmap_gateway *g, uint32_t epoch_s, sp_time_ns now)
 {
-    uint64_t client = (now - g->epoch_at) / SP_SECOND_NS;
-    if (epoch_s < g->epoch_s)
-        return g->epoch_s - epoch_s <= 1; /* packets that overtook one another */
-    uint64_t server = epoch_s - g->epoch_s;
-    return client + 2 >= server - server / 16 && server + 2 >= client - client / 16;
+    int64_t client = (int64_t)((now - g->epoch_at) / SP_SECOND_NS);
+    int64_t server = (int64_t)epoch_s - (int64_t)g->epoch_s;
+    return server >= -1 && client + 2 >= server - server / 16 && server + 2 >= client - client / 16;
 }
 
 /* RFC 6886 3.6: it ran at least 7/8 as fast as ours. */
@@ -324,9 +323,10 @@ void sp_portmap_heard(struct sp_portmap *pm, const struct sp_addr *from, struct 
             look_at_clock(pm, g, &r, delay, now);
         else if (r.kind == SP_REPLY_NATPMP_EXTERNAL && g->method == SP_PORTMAP_NATPMP)
             on_external(pm, g, &r, delay, now);
-        else if (g->method == SP_PORTMAP_NONE && g->probe_at > now + delay &&
-                 g->probe_at != SP_TIME_NEVER)
+        else if (g->method == SP_PORTMAP_NONE && g->probe_at > now + delay)
             g->probe_at = now + delay; /* it is there after all */
+        else if (g->method != SP_PORTMAP_NONE && g->poll_at > now + delay)
+            g->poll_at = now + delay; /* said in the other one's words: ask its clock */
     }
 }
 

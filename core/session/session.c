@@ -385,6 +385,18 @@ void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_
     sp_bucket_change(&s->hub.up, up_Bps, now);
 }
 
+void sp_session_set_port(struct sp_session *s, uint16_t port, sp_time_ns now)
+{
+    if (s->cfg.listen_port == port)
+        return;
+    s->cfg.listen_port = port;
+    sp_trackers_set_port(s->hub.trackers, port);
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        if (s->torrents[i])
+            sp_trackers_reannounce(s->hub.trackers, s->torrents[i]->id, now);
+    }
+}
+
 void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now)
 {
     struct sp_hub *h = &s->hub;

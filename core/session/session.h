@@ -129,6 +129,9 @@ void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_
 void sp_session_set_online(struct sp_session *s, bool online, sp_time_ns now);
 /* Fewer than there are: none is ended for it, none is added. */
 void sp_session_set_conn_limits(struct sp_session *s, uint32_t conn_max, uint32_t half_open_max);
+/* The port that peers reach us on is another one (a mapped port came or changed):
+ * trackers are told. */
+void sp_session_set_port(struct sp_session *s, uint16_t port, sp_time_ns now);
 /* Another block budget; a lower one takes effect as blocks come back. */
 void sp_session_set_memory(struct sp_session *s, uint64_t bytes, sp_time_ns now);
 

@@ -53,6 +53,7 @@ struct sp_client_cfg {
                           and HTTP trackers go through it, names are resolved by it, and nothing
                           goes past it; nothing is listened on unless listen says where */
     const char *interface;  /* device name or local address to bind to; NULL: any */
+    bool no_portmap;        /* routers are not asked to let peers in; nor with a proxy */
     bool allow_local_peers; /* peers a tracker names may be on private and loopback addresses
                                (tracker on such an address implies it) */
     bool no_pex;            /* no peer exchange; never with private torrents */
@@ -152,6 +153,7 @@ enum sp_client_event_kind {
     SP_EV_TRACKER,     /* a tracker answered or failed: text */
     SP_EV_LISTENING,   /* text: the address; port 0 asked for is filled in */
     SP_EV_STOPPED,     /* sp_client_stop is done; nothing follows */
+    SP_EV_PORTMAP,     /* text: a router lets peers in (err SP_OK), or does not */
     SP_EV_NETWORK,  /* the way out (proxy, interface): err is why nothing goes, SP_OK: it does again
                      */
     SP_EV_METADATA, /* of a magnet: sp_client_metainfo has it now; CHECKED follows */
@@ -241,6 +243,19 @@ enum sp_cipher {
     SP_CIPHER_HANDSHAKE, /* the handshake of MSE, plain text after it */
     SP_CIPHER_RC4,
 };
+
+/* A router's promise to lead peers to us. */
+struct sp_client_mapping {
+    char method[8];                  /* "PCP", "NAT-PMP", "UPnP" */
+    char protocol[4];                /* "TCP", "UDP" */
+    char external[SP_HOST_TEXT_LEN]; /* what peers connect to, as the router told it */
+    uint16_t port;                   /* of ours */
+    uint32_t expires_s;              /* unless it is renewed, which it is; 0: not told */
+};
+
+/* What is mapped now; up to cap entries. */
+SP_API uint32_t sp_client_mappings(const struct sp_client *client,
+                                   struct sp_client_mapping *ret_mappings, uint32_t cap);
 
 struct sp_peer_info {
     char address[SP_HOST_TEXT_LEN];

@@ -254,6 +254,8 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         sp_client_free(c);
         return err;
     }
+    if (!cfg->proxy)
+        sp_client_start_portmap(c);
     char text[32];
     snprintf(text, sizeof(text), "port %u", c->port);
     struct sp_client_event ev = {.kind = SP_EV_LISTENING, .torrent = SP_TORRENT_NONE};
@@ -270,6 +272,7 @@ void sp_client_free(struct sp_client *c)
 {
     if (!c)
         return;
+    sp_portmapper_free(c->portmapper); /* it posts to reactors */
     for (uint32_t i = 0; i < c->reactor_count; i++) {
         if (c->reactors[i])
             sp_reactor_end(c->reactors[i]);

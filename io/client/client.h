@@ -15,6 +15,9 @@ enum sp_err sp_client_enter(struct sp_client *c, struct sp_held *h, sp_torrent_i
 /* Nothing is shown of it any more. */
 void sp_client_forget(struct sp_client *c, sp_torrent_id torrent);
 
+/* What routers have mapped is removed; counts as one more reactor of the stop. */
+void sp_client_stop_portmap(struct sp_client *c);
+
 /* The torrent with its lock held, so that it is not freed meanwhile; NULL. */
 struct sp_held *sp_client_lock_held(const struct sp_client *c, sp_torrent_id torrent);
 void sp_client_unlock_held(const struct sp_client *c, struct sp_held *h);

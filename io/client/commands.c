@@ -203,6 +203,7 @@ void sp_client_stop(struct sp_client *cl)
         if (c)
             sp_reactor_post(sp_client_reactor(cl, i), &c->post);
     }
+    sp_client_stop_portmap(cl);
 }
 
 /* ---- adding ---- */

@@ -32,17 +32,22 @@ void sp_client_push_event(struct sp_client *c, const struct sp_client_event *ev)
     (void)!write(c->event_fd, &one, sizeof(one));
 }
 
+void sp_client_one_stopped(struct sp_client *c)
+{
+    struct sp_client_event ev = {.kind = SP_EV_STOPPED, .torrent = SP_TORRENT_NONE};
+    pthread_mutex_lock(&c->lock);
+    bool all = ++c->stopped_count == c->reactor_count + (c->portmapper ? 1 : 0);
+    pthread_mutex_unlock(&c->lock);
+    if (all)
+        sp_client_push_event(c, &ev);
+}
+
 void sp_client_on_event(void *ctx, const struct sp_client_event *ev)
 {
-    struct sp_client *c = ctx;
-    if (ev->kind == SP_EV_STOPPED) {
-        pthread_mutex_lock(&c->lock);
-        bool all = ++c->stopped_count == c->reactor_count;
-        pthread_mutex_unlock(&c->lock);
-        if (!all)
-            return;
-    }
-    sp_client_push_event(c, ev);
+    if (ev->kind == SP_EV_STOPPED)
+        sp_client_one_stopped(ctx);
+    else
+        sp_client_push_event(ctx, ev);
 }
 
 enum sp_err sp_client_wait(struct sp_client *c, uint32_t timeout_ms,

@@ -3,6 +3,7 @@
  *   client.c    start and end
  *   listen.c    the addresses it listens on
  *   events.c    events on their way to the caller
+ *   portmap.c   routers that are to let peers in
  *   publish.c   what callers see, made on the reactors
  *   torrents.c  torrents by number
  *   commands.c  what callers want
@@ -14,6 +15,7 @@
 
 #include "core/base/map.h"
 #include "io/client/client.h"
+#include "io/portmap/portmapper.h"
 
 enum {
     REACTORS_MAX = 16,
@@ -32,6 +34,9 @@ struct sp_client {
     struct sp_reactor *reactors[REACTORS_MAX];
     uint32_t reactor_count;
     uint16_t port;
+    struct sp_addr listened[2 * SP_LISTEN_MAX]; /* ports filled in */
+    uint32_t listened_count;
+    struct sp_portmapper *portmapper; /* NULL: none */
     char user_agent[64];
 
     pthread_mutex_t lock; /* of what follows */
@@ -39,7 +44,7 @@ struct sp_client {
     int event_fd;
     struct queued *first, **last;
     uint32_t queued_count;
-    uint32_t stopped_count; /* reactors that have told SP_EV_STOPPED */
+    uint32_t stopped_count; /* reactors, and the portmapper, that are at their end */
     bool stopped_given;
     bool stop_asked;
     /* Torrents by id; slots are not used again. */
@@ -68,9 +73,14 @@ struct sp_listeners {
 enum sp_err sp_client_listen(struct sp_client *c, struct sp_listeners *l, struct sp_diag *diag);
 void sp_client_close_listeners(struct sp_client *c, const struct sp_listeners *l);
 
+/* portmap.c: after the reactors were started, where a router can matter. */
+void sp_client_start_portmap(struct sp_client *c);
+
 /* events.c */
 void sp_client_push_event(struct sp_client *c, const struct sp_client_event *ev);
 void sp_client_warn(struct sp_client *c, enum sp_err err, const char *text);
+/* A reactor, or the portmapper; the last one makes SP_EV_STOPPED. */
+void sp_client_one_stopped(struct sp_client *c);
 void sp_client_drop_events(struct sp_client *c);
 /* What the reactors call: struct sp_reactor_env. */
 void sp_client_on_event(void *ctx, const struct sp_client_event *ev);

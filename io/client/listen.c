@@ -32,6 +32,7 @@ static bool listen_on(struct sp_client *c, struct sp_listeners *l, struct sp_add
     }
     c->env.listen_addrs[c->env.listen_addr_count++] = *a;
     l->count++;
+    c->listened[c->listened_count++] = *a;
     return true;
 }
 

@@ -399,6 +399,36 @@ TEST(portmap_hears_a_restart)
     CHECK_EQ(l.gw.maps, 4);
 }
 
+/* Gateways that speak both announce it by PCP alone. */
+TEST(portmap_hears_a_restart_in_other_words)
+{
+    struct lab l;
+    const uint8_t said[24] = {2, 0x80};
+    begin(&l, GW_NATPMP);
+    l.gw.booted_at = 10 * S;
+    run_to(&l, l.now + 60 * S);
+    CHECK_EQ(l.gw.maps, 2);
+    l.gw.booted_at = l.now;
+    struct sp_addr from = v4(192, 168, 1, 1, SP_PORTMAP_SERVER_PORT);
+    sp_portmap_heard(&l.pm, &from, (struct sp_slice){said, 24}, l.now);
+    run_to(&l, l.now + 6 * S);
+    CHECK_EQ(l.gw.maps, 4);
+}
+
+/* Within its first second, back to 0: a second back is forgiven, six behind are not. */
+TEST(portmap_young_gateway_restarts)
+{
+    struct lab l;
+    begin(&l, GW_PCP);
+    l.gw.booted_at = l.now - S;
+    run_to(&l, l.now + 6 * S);
+    uint8_t said[24] = {2, 0x80};
+    struct sp_addr from = v4(192, 168, 1, 1, SP_PORTMAP_SERVER_PORT);
+    sp_portmap_heard(&l.pm, &from, (struct sp_slice){said, 24}, l.now);
+    run_to(&l, l.now + 6 * S);
+    CHECK_EQ(l.gw.maps, 4);
+}
+
 TEST(portmap_is_patient_with_clocks)
 {
     struct lab l;
