@@ -17,9 +17,12 @@ void sp_conn_say_ext_handshake(struct sp_conn *c)
     };
     sp_ext_offer(&hs, SP_EXT_LT_DONTHAVE);
     sp_ext_offer(&hs, SP_EXT_UPLOAD_ONLY);
-    if (sp_pex_is_on(c->t))
+    if (sp_pex_is_on(c->t)) {
         sp_ext_offer(&hs, SP_EXT_UT_PEX);
-    else
+        sp_ext_offer(&hs, SP_EXT_UT_HOLEPUNCH);
+    } else if (c->pex) { /* known as private only now: BEP-0010's 0 takes them back */
+        hs.in_m[SP_EXT_UT_PEX] = hs.in_m[SP_EXT_UT_HOLEPUNCH] = true;
+    } else
         hs.in_m[SP_EXT_UT_PEX] = true; /* 0: off; it may have been on before (info.c) */
     sp_info_offer(c->t, &hs);
     size_t n = strlen(c->h->cfg->client_name);
@@ -329,6 +332,8 @@ static void got_extended(struct sp_conn *c, const struct sp_wire_event *ev, sp_t
         sp_conn_end_if_useless(c, now);
     } else if (ev->id == SP_EXT_UT_PEX) {
         sp_hearsay_got(c, ev->payload, now);
+    } else if (ev->id == SP_EXT_UT_HOLEPUNCH) {
+        sp_holepunch_got(c, ev->payload, now);
     } else if (ev->id == SP_EXT_UT_METADATA) {
         sp_info_message(c, ev->payload, now);
     }

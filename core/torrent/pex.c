@@ -35,14 +35,18 @@ bool sp_pex_is_on(const struct sp_torrent *t)
 
 struct sp_pex *sp_pex_of(struct sp_torrent *t)
 {
-    if (!t->pex && sp_pex_is_on(t))
+    if (!sp_pex_is_on(t)) /* it may be known as private only now (a magnet) */
+        return NULL;
+    if (!t->pex)
         t->pex = SP_NEW(t->h->mem, struct sp_pex);
     return t->pex;
 }
 
 struct sp_pex_talk *sp_pex_talk(struct sp_conn *c)
 {
-    if (!c->pex && sp_pex_of(c->t))
+    if (!sp_pex_of(c->t))
+        return NULL;
+    if (!c->pex)
         c->pex = SP_NEW(c->h->mem, struct sp_pex_talk);
     return c->pex;
 }

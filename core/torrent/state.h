@@ -9,6 +9,7 @@
  *   store.c     a piece is whole: hash, write, have; blame when it is bad
  *   serve.c     requests of peers: read, send
  *   choke.c     whom to serve
+ *   holepunch.c two peers introduced to each other
  *   pex.c, hearsay.c   peers that peers tell of (pex.h)
  *   super.c     super-seeding
  *   crypt.c     enciphered connections
@@ -173,6 +174,7 @@ struct sp_conn {
     struct sp_pex_talk *pex; /* NULL: nothing was exchanged */
     uint16_t pex_seat;       /* its seat + 1; 0: none */
     uint16_t teller;         /* while it is dialled: whose word it rests on (hearsay.c); 0 */
+    sp_time_ns punch_at;     /* holepunch.c: its allowance is used up until then */
     bool parted;             /* it ends for no fault of its own */
 };
 
@@ -462,6 +464,9 @@ void sp_super_seen(struct sp_conn *from, uint32_t piece, sp_time_ns now);
 void sp_super_drop(struct sp_conn *c);
 void sp_super_tick(struct sp_torrent *t, sp_time_ns now);
 void sp_super_end(struct sp_torrent *t, sp_time_ns now);
+
+/* holepunch.c */
+void sp_holepunch_got(struct sp_conn *c, struct sp_slice payload, sp_time_ns now);
 
 /* choke.c */
 void sp_choke_run(struct sp_torrent *t, sp_time_ns now);

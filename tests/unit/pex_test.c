@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "core/torrent/pex.h"
+#include "core/wire/ut_holepunch.h"
 #include "core/wire/ut_pex.h"
 #include "core/wire/wire.h"
 #include "torture.h"
@@ -18,7 +19,9 @@ struct peer {
     uint32_t messages;
     struct sp_pex_msg last;
     sp_time_ns last_at, gap; /* least time between two messages */
-    uint32_t knows;          /* told of, and not of their end */
+    struct sp_holepunch_msg punch;
+    uint32_t punches;
+    uint32_t knows; /* told of, and not of their end */
     struct sp_addr known[PEERS + 8];
 };
 
@@ -148,6 +151,10 @@ static void read_all(struct peer *p, struct sp_slice in)
         /* Ours arrive under the id that the wire knows for it. */
         if (ev.kind == SP_WIRE_EXTENDED && ev.id == SP_EXT_UT_PEX)
             got_pex(p, ev.payload);
+        if (ev.kind == SP_WIRE_EXTENDED && ev.id == SP_EXT_UT_HOLEPUNCH) {
+            CHECK_EQ(sp_holepunch_read(ev.payload, &p->punch), SP_OK);
+            p->punches++;
+        }
     } while (ev.kind != SP_WIRE_NONE);
 }
 
@@ -248,6 +255,8 @@ static struct peer *join(uint32_t i, struct sp_addr addr, bool offers_pex)
     if (offers_pex) {
         ext.in_m[SP_EXT_UT_PEX] = true;
         ext.ids[SP_EXT_UT_PEX] = SP_EXT_UT_PEX; /* so that the wire tells it as ours */
+        ext.in_m[SP_EXT_UT_HOLEPUNCH] = true;
+        ext.ids[SP_EXT_UT_HOLEPUNCH] = SP_EXT_UT_HOLEPUNCH;
     }
     CHECK_EQ(sp_wire_put_handshake(&out, &hs), SP_OK);
     CHECK_EQ(sp_wire_put_ext_handshake(&out, &ext), SP_OK);
@@ -540,6 +549,81 @@ TEST(too_much_is_not_believed)
     run(60);
     say_contacts(a, addrs, PEX_TOLD_MAX);
     CHECK_EQ(stats().known_by[3], SP_PEX_KEEP_MAX);
+    down();
+}
+
+/* ---- introductions (BEP 55) ---- */
+
+static void say_punch(struct peer *p, enum sp_holepunch_kind kind, struct sp_addr addr)
+{
+    struct sp_buf out = sp_buf_of(&mem, 64);
+    uint8_t bytes[SP_HOLEPUNCH_LEN_MAX];
+    struct sp_holepunch_msg m = {.kind = kind, .addr = addr};
+    size_t len = sp_holepunch_write(&m, bytes);
+    CHECK_EQ(sp_wire_put_extended(&out, SP_EXT_UT_HOLEPUNCH, (struct sp_slice){bytes, len}), SP_OK);
+    feed(p, &out);
+}
+
+static void check_punch(const struct peer *p, enum sp_holepunch_kind kind,
+                        const struct sp_addr *addr, uint32_t error)
+{
+    CHECK_EQ(p->punch.kind, kind);
+    CHECK(sp_addr_eq(&p->punch.addr, addr));
+    CHECK_EQ(p->punch.error, error);
+}
+
+TEST(two_peers_are_introduced)
+{
+    up((struct setting){0});
+    struct peer *a = join(0, numbered(0), true), *b = join(1, numbered(1), true);
+    struct peer *old = join(2, numbered(2), false);
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, b->addr);
+    CHECK(a->punches == 1 && b->punches == 1);
+    check_punch(a, SP_HOLEPUNCH_CONNECT, &b->addr, 0);
+    check_punch(b, SP_HOLEPUNCH_CONNECT, &a->addr, 0);
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, old->addr);
+    check_punch(a, SP_HOLEPUNCH_ERROR, &old->addr, SP_HOLEPUNCH_NO_SUPPORT);
+    struct sp_addr far = numbered(40), none = numbered(41), group = addr_of("224.0.0.1:5");
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, far);
+    check_punch(a, SP_HOLEPUNCH_ERROR, &far, SP_HOLEPUNCH_NOT_CONNECTED);
+    none.port = 0;
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, none);
+    check_punch(a, SP_HOLEPUNCH_ERROR, &none, SP_HOLEPUNCH_NO_SUCH_PEER);
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, group);
+    check_punch(a, SP_HOLEPUNCH_ERROR, &group, SP_HOLEPUNCH_NO_SUCH_PEER);
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, a->addr);
+    check_punch(a, SP_HOLEPUNCH_ERROR, &a->addr, SP_HOLEPUNCH_NO_SUCH_PEER);
+    struct sp_addr own = addr_of("9.9.9.9:6881");
+    sp_session_external_vote(s, SP_EXTERNAL_PORTMAP, &own);
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, own);
+    check_punch(a, SP_HOLEPUNCH_ERROR, &own, SP_HOLEPUNCH_NO_SELF);
+    CHECK_EQ(a->punches, 7);
+    say_punch(old, SP_HOLEPUNCH_RENDEZVOUS, b->addr); /* does not speak it: no answer */
+    say_punch(b, SP_HOLEPUNCH_CONNECT, far);
+    say_punch(b, SP_HOLEPUNCH_ERROR, far);
+    CHECK_EQ(b->punches, 1);
+    CHECK_EQ(dialed_count, 0);
+    down();
+}
+
+TEST(introductions_are_few)
+{
+    up((struct setting){0});
+    struct peer *a = join(0, numbered(0), true), *b = join(1, numbered(1), true);
+    run(60);
+    for (int i = 0; i < 50; i++)
+        say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, b->addr);
+    CHECK_EQ(b->punches, 8);
+    run(10);
+    for (int i = 0; i < 50; i++)
+        say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, b->addr);
+    CHECK_EQ(b->punches, 10);
+    down();
+    up((struct setting){.is_private = true});
+    a = join(0, numbered(0), true);
+    b = join(1, numbered(1), true);
+    say_punch(a, SP_HOLEPUNCH_RENDEZVOUS, b->addr);
+    CHECK(a->punches == 0 && b->punches == 0);
     down();
 }
 
