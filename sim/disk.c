@@ -44,7 +44,7 @@ static void note_liars(struct sim_node *n, const struct sp_job *job)
         if (who == 0)
             sim_break(sim, n->host, "a block is corrupt and nobody sent it so");
         if ((who & (who - 1)) == 0)
-            n->failed_by[piece] |= who;
+            n->failed_by[piece] |= who & ~SIM_WEB_BIT; /* which is banned by URL */
     }
     sim_note(sim, n->host, "bad piece", piece, n->failed_by[piece]);
 }

@@ -120,10 +120,12 @@ static void fx_close(struct sim_node *n, struct sim_sock *k)
 
 static void fx_event(struct sim_node *n, const struct sp_client_event *ev)
 {
-    static const char names[][10] = {"checked", "complete", "error", "recovered",
-                                     "banned",  "tracker",  "?",     "?"};
+    static const char names[][10] = {"checked", "complete", "error",  "recovered",
+                                     "banned",  "tracker",  "?",      "?",
+                                     "?",       "?",        "warning"};
     uint32_t host = 0;
 
+    assert(ev->kind < SP_COUNT(names));
     sim_note_text(n->sim, n->host, names[ev->kind], ev->text);
     if (ev->kind != SP_EV_PEER_BANNED)
         return;
@@ -154,6 +156,9 @@ static void effect(struct sim_node *n, struct sp_effect *fx)
     case SP_FX_RECV:
         recv_next(n, fx->user);
         break;
+    case SP_FX_WEB:
+        sim_web_do(n, fx);
+        break;
     case SP_FX_JOB:
         sim_disk_job(n, fx->job);
         break;
@@ -167,7 +172,6 @@ static void effect(struct sim_node *n, struct sp_effect *fx)
         break;
     case SP_FX_METADATA:
     case SP_FX_NONE:
-    case SP_FX_WEB: /* no web seeds here */
         break;
     }
 }
@@ -474,6 +478,9 @@ void sim_node_start(struct sim_node *n)
                                  .trackers = &url,
                                  .tracker_count = sim->plan->by_tracker};
 
+    struct sp_session_web web = {.url = SIM_WEB_URL};
+    add.webs = &web;
+    add.web_count = sim->plan->web_Bps > 0;
     sp_rng_bytes(&sim->rng, cfg.secret, sizeof(cfg.secret));
     memcpy(cfg.mse_key, cfg.secret, sizeof(cfg.mse_key));
     memcpy(cfg.peer_id, "-SP0001-", 8);
@@ -513,6 +520,7 @@ static void end_session(struct sim_node *n)
     n->session = NULL;
     if (n->mem.live != 0)
         sim_break(n->sim, n->host, "a freed session left memory behind");
+    sim_web_drop(n);
     while (n->socks) {
         struct sim_sock *k = n->socks;
         k->link->side[k->side].open = false;

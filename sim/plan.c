@@ -99,6 +99,21 @@ static void draw_encryption(struct sp_rng *r, struct sim_plan *plan)
             (enum sp_encryption)PICK(r, SP_ENCRYPT_ALLOW, SP_ENCRYPT_PREFER, extreme);
 }
 
+static void draw_web(struct sp_rng *r, struct sim_plan *plan)
+{
+    plan->web_Bps = PICK(r, 20 << 10, 500 << 10, 20 << 20);
+    if (maybe(r, 40))
+        plan->web_fails = (uint32_t)PICK(r, 50, 500);
+    if (maybe(r, 30))
+        plan->web_busy = (uint32_t)PICK(r, 50, 500);
+    if (maybe(r, 40))
+        plan->web_cuts = (uint32_t)PICK(r, 50, 500);
+    if (maybe(r, 30))
+        plan->web_silent = (uint32_t)PICK(r, 20, 200);
+    if (maybe(r, 30))
+        plan->web_corrupts = (uint32_t)PICK(r, 50, 1000);
+}
+
 void sim_draw(uint64_t seed, struct sim_plan *plan)
 {
     struct sp_rng rng = sp_rng_of(seed), *r = &rng;
@@ -136,6 +151,8 @@ void sim_draw(uint64_t seed, struct sim_plan *plan)
         plan->rejoin_at = plan->heal_at;
     }
     draw_encryption(r, plan);
+    if (maybe(r, 25))
+        draw_web(r, plan);
 }
 
 void sim_draw_swarm(uint64_t seed, uint32_t node_count, uint32_t piece_count, struct sim_plan *plan)

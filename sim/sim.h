@@ -102,6 +102,10 @@ struct sim_plan {
     uint32_t split_host; /* 0: no such thing */
     bool frees_early;    /* the run ends at heal_at: every session freed in full flight */
 
+    /* A web seed, where web_Bps is not 0, and what it does wrong of 1000 requests until heal_at. */
+    uint64_t web_Bps;
+    uint32_t web_fails, web_busy, web_cuts, web_silent, web_corrupts;
+
     sp_time_ns heal_at, patience_ns;
     uint32_t check_every; /* steps between looks at all invariants */
 };

@@ -5,6 +5,7 @@
  *   node.c   a session, driven as the reactor does; its user, crash and restart
  *   disk.c   its disk and its hash thread
  *   verify.c what must hold at a node
+ *   web.c    scripted web seeds
  *   peer.c   scripted peers
  *   swarm.c  one run from beginning to end
  *   plan.c   drawing a plan from a seed
@@ -135,6 +136,7 @@ struct sim_node {
     struct sp_session *session; /* NULL while it is down */
     struct sim_sock *socks;
     struct sim_job *jobs;
+    struct sim_web *webs;
     uint8_t *disk;
     struct sp_bits seen; /* pieces that were looked at on the disk */
     sp_time_ns wake_at;  /* of the planned wake-up */
@@ -161,6 +163,13 @@ void sim_node_pump(struct sim_node *n);
 void sim_node_command(struct sim_node *n);
 void sim_node_heal(struct sim_node *n);
 bool sim_node_is_complete(const struct sim_node *n);
+
+/* ---- web.c ---- */
+struct sim_web;
+#define SIM_WEB_BIT (UINT64_C(1) << 63) /* among liars */
+#define SIM_WEB_URL "http://web.example/"
+void sim_web_do(struct sim_node *n, const struct sp_effect *fx);
+void sim_web_drop(struct sim_node *n); /* the session is gone */
 
 /* ---- disk.c ---- */
 void sim_disk_job(struct sim_node *n, struct sp_job *job);
@@ -211,7 +220,7 @@ struct sim {
     struct sim_result *result;
     struct sp_rng rng;
     sp_time_ns now;
-    uint64_t seq;
+    uint64_t seq, web_serial;
     struct sim_event *heap;
     uint32_t heap_count, heap_cap;
     uint32_t at_once; /* events without time going on */

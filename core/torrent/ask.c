@@ -437,6 +437,8 @@ void sp_ask_tick(struct sp_conn *c, sp_time_ns now)
     /* No room may have come, but blocks of open pieces: those of peers that went. */
     sp_list_del(&c->h->starved, &c->starved_link);
     sp_ask_more(c, now);
+    if (c->state != CONN_OPEN)
+        return; /* a web seed, to which it was one too many */
     /* Nothing is left but what others were asked for.  Only now, and only a
      * peer that is idle for a while: most of it is on its way.  Not where our
      * own limit is what holds it up. */

@@ -50,6 +50,10 @@ static void print_plan(const struct sim_plan *plan)
            plan->by_tracker ? "tracker" : "peers by name", plan->by_pex ? ", then by PEX" : "",
            plan->cut_max, plan->in_flight, plan->heal_at / SP_SECOND_NS,
            plan->frees_early ? ", frees early" : "");
+    if (plan->web_Bps)
+        printf("  web seed: %" PRIu64 " B/s, fails %u, busy %u, cuts %u, silent %u, corrupts %u\n",
+               plan->web_Bps, plan->web_fails, plan->web_busy, plan->web_cuts, plan->web_silent,
+               plan->web_corrupts);
     printf("  trouble: dial fails %u hangs %u, resets %u, stalls %u, disk full %u fails %u slow %u,"
            " crashes %u, commands %u, alloc fails %u\n",
            plan->dial_fails, plan->dial_hangs, plan->resets, plan->stalls, plan->disk_full,
