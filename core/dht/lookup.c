@@ -190,8 +190,23 @@ static bool ask(struct lookup *l, struct cand *c, sp_time_ns now)
     if (!sp_dht_ask(l->d, &c->contact, true, l->id, &m, now))
         return false;
     c->state = CAND_ASKED;
+    c->tries++;
     l->asked++;
     return true;
+}
+
+/* Late ones that are nearer than the last of the K that answered may have lost a
+ * packet: they are asked once more before they are given up. */
+static bool ask_late(struct lookup *l, sp_time_ns now)
+{
+    uint32_t answered = 0, asked = 0;
+    for (uint32_t i = 0; i < l->count && answered < SP_DHT_K; i++) {
+        struct cand *c = &l->cands[i];
+        answered += c->state == CAND_ANSWERED;
+        if (c->state == CAND_LATE && c->tries < TRIES_MAX)
+            asked += ask(l, c, now);
+    }
+    return asked > 0;
 }
 
 /* Asks whom it is time to ask; ends the lookup when nothing is left to do. */
@@ -216,8 +231,8 @@ static void go_on(struct lookup *l, sp_time_ns now)
         else if (under_way == 0 && l->d->rpc_count == 0)
             c->state = CAND_FAILED; /* no memory, and nothing that would wake us */
     }
-    /* Who is late mostly is dead; it is waited for only where there are too few. */
-    if (waiting == 0 && (answered == SP_DHT_K || late == 0))
+    /* Who is late again mostly is dead; it is waited for only where there are too few. */
+    if (waiting == 0 && (late == 0 || !ask_late(l, now)) && (answered == SP_DHT_K || late == 0))
         finish(l, now);
 }
 

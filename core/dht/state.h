@@ -20,6 +20,7 @@ enum {
     CANDS_MAX = 100,
     ALPHA = 5, /* requests of a lookup under way that are not late */
     SEED_NODES = 16,
+    TRIES_MAX = 2, /* requests to one candidate */
     OUT_MAX = 512, /* datagrams waiting */
     EVENTS_MAX = 256,
     TOKEN_LEN = 8,
@@ -44,6 +45,7 @@ struct cand {
     struct sp_dht_contact contact;
     uint8_t state; /* enum cand_state */
     uint8_t hops;  /* how many named each other up to it */
+    uint8_t tries; /* requests to it */
     bool has_item; /* of this key, it says */
     uint8_t token_len;
     uint8_t token[SP_KRPC_TOKEN_MAX];
