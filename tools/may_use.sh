@@ -35,6 +35,7 @@ rule core/metadata spate/ core/base/ core/wire/
 rule core/pieces spate/ core/base/
 rule core/picker spate/ core/base/
 rule core/choker spate/ core/base/
+rule core/ipfilter spate/ core/base/
 rule core/proxy spate/ core/base/
 rule core/mse spate/ core/base/
 rule core/tracker spate/ core/base/ core/bencode/
@@ -44,7 +45,7 @@ rule core/session spate/ core/
 rule sim spate/ core/
 # io takes from the core its base, its session, and the small pure helpers it
 # needs at the edge: peer ids and what a handshake begins with.
-rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/portmap/ core/proxy/ core/lsd/
+rule io spate/ core/base/ core/session/ core/wire/ core/metainfo/ core/portmap/ core/proxy/ core/lsd/ core/ipfilter/
 rule apps spate/ sim/
 rule examples spate/
 echo "1..$n"
