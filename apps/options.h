@@ -54,6 +54,7 @@ enum opt_id {
     OPT_TRACKER,
     OPT_LISTEN,
     OPT_PROXY,
+    OPT_IP_FILTER,
     OPT_INTERFACE,
     OPT_CONNS,
     OPT_DOWN,

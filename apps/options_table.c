@@ -101,6 +101,14 @@ const struct opt_def opt_table[OPT_ID_COUNT] = {
                    .value = "URL",
                    .help = "everything goes through this: socks5://[USER:PASSWORD@]HOST:PORT\n"
                            "or http://...; nothing listens unless --listen says where"},
+    [OPT_IP_FILTER] = {.name = "ip-filter",
+                       .kind = OPT_FILE,
+                       .group = GROUP_NETWORK,
+                       .can_repeat = true,
+                       .cmds = TRANSFER,
+                       .value = "FILE",
+                       .help = "talk to no peer on this list of addresses: .p2p, .dat, or\n"
+                               "1.2.3.0/24 a line"},
     [OPT_INTERFACE] = {.name = "interface",
                        .kind = OPT_TEXT,
                        .group = GROUP_NETWORK,

@@ -145,6 +145,8 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     }
     cfg.down_Bps = opts->value[OPT_DOWN].number;
     cfg.up_Bps = opts->value[OPT_UP].number;
+    cfg.ip_filters = opts->value[OPT_IP_FILTER].list;
+    cfg.ip_filter_count = opts->value[OPT_IP_FILTER].count;
     cfg.proxy = opts->value[OPT_PROXY].text;
     cfg.interface = opts->value[OPT_INTERFACE].text;
     cfg.no_lsd = opts_has(opts, OPT_NO_LSD);

@@ -368,6 +368,15 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
     sp_bucket_change(&t->up, up_Bps, now);
 }
 
+void sp_session_set_filter(struct sp_session *s, const struct sp_ipfilter *filter, sp_time_ns now)
+{
+    s->hub.filter = filter;
+    for (uint32_t i = 0; i < s->torrent_cap; i++) {
+        if (s->torrents[i])
+            sp_swarm_filter(s->torrents[i], now);
+    }
+}
+
 void sp_session_set_online(struct sp_session *s, bool online, sp_time_ns now)
 {
     if (s->hub.offline == !online)

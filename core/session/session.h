@@ -124,6 +124,10 @@ void sp_torrent_set_limits(struct sp_session *s, sp_torrent_id id, uint64_t down
                            uint64_t up_Bps, sp_time_ns now);
 void sp_session_set_limits(struct sp_session *s, uint64_t down_Bps, uint64_t up_Bps,
                            sp_time_ns now);
+/* Whom this blocks is not dialled and not taken, and goes if connected.  NULL:
+ * nobody.  Borrowed until another is set, or the end. */
+struct sp_ipfilter;
+void sp_session_set_filter(struct sp_session *s, const struct sp_ipfilter *filter, sp_time_ns now);
 /* Nobody can be reached (the way out is down): nobody is dialled, and no
  * failure is held against anybody, until it is back. */
 void sp_session_set_online(struct sp_session *s, bool online, sp_time_ns now);

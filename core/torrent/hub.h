@@ -36,6 +36,7 @@ struct sp_hub {
     uint64_t committed_bytes;
     uint64_t open_max_bytes; /* committed_bytes stays below, but for a lone piece */
 
+    const struct sp_ipfilter *filter; /* addresses that are not talked to; NULL: none */
     bool offline; /* nobody can be reached now, so nobody is dialled */
     uint32_t conn_count, half_open_count;
     uint32_t fetching_count; /* connections that have blocks asked for */

@@ -325,6 +325,8 @@ void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t sour
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now);
 /* The way out is back: what failed without it is tried again. */
 void sp_swarm_online(struct sp_torrent *t, sp_time_ns now);
+/* Another filter of addresses came: whom it blocks goes. */
+void sp_swarm_filter(struct sp_torrent *t, sp_time_ns now);
 /* One has answered: more may, so the pace grows with those that do. */
 void sp_swarm_dial_next(struct sp_torrent *t, sp_time_ns now);
 /* Addresses that could be dialled now. */

@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "core/base/out.h"
+#include "core/ipfilter/ipfilter.h"
 #include "core/torrent/priority.h"
 #include "core/torrent/state.h"
 
@@ -187,6 +188,8 @@ void sp_swarm_add(struct sp_torrent *t, const struct sp_addr *addr, uint8_t sour
  * an address (NAT), so a ban closes no more doors than it has to. */
 bool sp_swarm_is_banned(const struct sp_torrent *t, const struct sp_addr *addr, bool incoming)
 {
+    if (sp_ipfilter_blocks(t->h->filter, addr))
+        return true;
     for (uint32_t i = 0; i < t->ban_count; i++) {
         const struct sp_addr *b = &t->bans[i];
         if (sp_addr_same_ip(b, addr) && (incoming || b->port == addr->port))
@@ -308,6 +311,19 @@ static void dial(struct sp_torrent *t, int burst, sp_time_ns now)
 void sp_swarm_dial(struct sp_torrent *t, sp_time_ns now)
 {
     dial(t, DIAL_BURST, now);
+}
+
+void sp_swarm_filter(struct sp_torrent *t, sp_time_ns now)
+{
+    const struct sp_ipfilter *f = t->h->filter;
+    for (uint32_t i = t->conn_top; i-- > 0;) {
+        if (i < t->conn_top && t->conns[i] && sp_ipfilter_blocks(f, &t->conns[i]->addr))
+            sp_conn_end(t->conns[i], "is on a list of addresses", now);
+    }
+    for (uint32_t ix = t->cand_count; ix-- > 0;) {
+        if (!t->cands[ix].connected && sp_ipfilter_blocks(f, &t->cands[ix].addr))
+            forget(t, ix);
+    }
 }
 
 void sp_swarm_online(struct sp_torrent *t, sp_time_ns now)

@@ -52,6 +52,9 @@ struct sp_client_cfg {
     const char *proxy; /* "socks5://[USER:PASSWORD@]HOST:PORT" or "http://..."; NULL: none.  Peers
                           and HTTP trackers go through it, names are resolved by it, and nothing
                           goes past it; nothing is listened on unless listen says where */
+    const char *const
+        *ip_filters; /* files of addresses that are not talked to (.p2p, .dat, CIDR) */
+    uint32_t ip_filter_count;
     const char *interface;  /* device name or local address to bind to; NULL: any */
     bool no_portmap;        /* routers are not asked to let peers in; nor with a proxy */
     bool allow_local_peers; /* peers a tracker names may be on private and loopback addresses
@@ -135,6 +138,12 @@ SP_API void sp_client_add_peer(struct sp_client *client, sp_torrent_id torrent,
                                const char *host_port);
 SP_API void sp_client_set_priorities(struct sp_client *client, sp_torrent_id torrent,
                                      const uint8_t *priorities, uint32_t file_count);
+/* Reads lists of addresses again, or others; they take the place of those before
+ * (count 0: nobody is blocked).  Blocks while it reads.
+ * SP_EDATA diag names file and line; the lists before stay   SP_ENOENT   SP_EIO   SP_ENOMEM */
+SP_MUST_USE SP_API enum sp_err sp_client_set_ip_filter(struct sp_client *client,
+                                                       const char *const *paths, uint32_t count,
+                                                       struct sp_diag *diag);
 SP_API void sp_client_set_limits(struct sp_client *client, uint64_t down_Bps, uint64_t up_Bps);
 SP_API void sp_client_set_torrent_limits(struct sp_client *client, sp_torrent_id torrent,
                                          uint64_t down_Bps, uint64_t up_Bps);

@@ -186,6 +186,7 @@ static void copy_cfg(struct sp_client *c, const struct sp_client_cfg *cfg)
     c->cfg = *cfg;
     c->cfg.state_dir = copy(cfg->state_dir);
     c->cfg.interface = copy(cfg->interface);
+    c->cfg.ip_filters = NULL;
     c->cfg.proxy = NULL; /* env has it, taken apart */
     c->cfg.ca_file = copy(cfg->ca_file);
     for (uint32_t i = 0; i < cfg->listen_count && i < SP_LISTEN_MAX; i++)
@@ -250,6 +251,9 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         err = start_reactors(c, &l, diag);
     else
         sp_client_close_listeners(c, &l);
+    if (err == SP_OK && cfg->ip_filter_count &&
+        sp_client_set_ip_filter(c, cfg->ip_filters, cfg->ip_filter_count, diag) != SP_OK)
+        err = SP_EINVAL; /* a cfg value; diag says which */
     if (err != SP_OK) {
         sp_client_free(c);
         return err;

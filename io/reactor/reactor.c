@@ -316,6 +316,7 @@ void sp_reactor_free(struct sp_reactor *r)
 {
     sp_names_free(r->names);
     sp_session_free(r->session);
+    sp_filter_unref(r->filter);
     while (r->held.count)
         sp_held_free(SP_CONTAINER(r->held.ends.next, struct sp_held, link));
     sp_jobs_done(r);

@@ -33,6 +33,7 @@
 #include "spate/magnet.h"
 
 struct sp_reactor;
+struct sp_filter;
 struct sp_held;
 struct sp_task;
 struct sp_names;
@@ -166,6 +167,7 @@ struct sp_reactor {
     struct http_ref *http_refs; /* announce.c */
     struct sp_lsd_io *lsd;      /* NULL: off, or not reactor 0 */
     struct sp_names *names;
+    struct sp_filter *filter;           /* of addresses, io/client/filter.c; NULL: none */
     struct sp_gate gate;                /* through the proxy */
     struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
@@ -206,6 +208,8 @@ void sp_reactor_tell(struct sp_reactor *r, const struct sp_client_event *ev);
 void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_torrent_id id,
                       enum sp_err err, const char *text);
 
+/* Takes NULL. */
+void sp_filter_unref(struct sp_filter *f);
 /* Tells the session whether anybody can be reached at all. */
 void sp_reactor_online(struct sp_reactor *r, sp_time_ns now);
 

@@ -157,6 +157,34 @@ class Proxies:
             self.report.claim(('tcp', self.seeder.ip, self.seeder.port) in wire.seen, 'without a proxy all is seen: %s'
                               % sorted(wire.seen))
 
+    def ip_filter(self):
+        """Who is on the list is not dialled, and not taken when it comes."""
+        path = os.path.join(self.world.dir, 'list.p2p')
+        with open(path, 'w') as file:
+            file.write('# lists\nthe seeder:%s-%s\n' % (self.seeder.ip, self.seeder.ip))
+        client = Spate(self.world, options=['--peer', self.seeder.address, '--ip-filter', path])
+        wire = Wire(client.host)
+        with client:
+            client.leech(self.torrent, self.world.folder('out'))
+            wait_for('something is sent', lambda: wire.seen, 10, client.alive)
+            time.sleep(3)
+            self.report.claim(not [to for to in wire.seen if to[1] == self.seeder.ip], 'a listed peer is not dialled')
+        with Spate(self.world) as other:
+            with open(path, 'w') as file:
+                file.write('%s/32\n' % other.ip)
+            with Spate(self.world, options=['--ip-filter', path]) as client:
+                client.seed(self.torrent, self.folder)
+                client.wait_event('complete', 20)
+                other.leech(self.torrent, self.world.folder('out'), '--peer', client.address)
+                time.sleep(4)
+                self.report.claim(not any(e['have'] for e in other.events('progress')), 'a listed peer is not served')
+        with open(path, 'w') as file:
+            file.write('1.2.3.4\nnonsense\n')
+        with Spate(self.world, options=['--ip-filter', path]) as client:
+            client.leech(self.torrent, self.world.folder('out'))
+            status, text = client.process.wait(20), ' '.join(client.log_tail())
+            self.report.claim(status == 2 and 'line 2' in text and 'state' not in text, 'a list that is none: %d, %s' % (status, text))
+
     def socks_names(self):
         with Proxy(self.world).run() as proxy:
             self.downloads('SOCKS5', proxy, 'socks5://%s:1080' % proxy.ip)
