@@ -37,7 +37,7 @@ struct sp_hub {
     uint64_t open_max_bytes; /* committed_bytes stays below, but for a lone piece */
 
     const struct sp_ipfilter *filter; /* addresses that are not talked to; NULL: none */
-    bool offline; /* nobody can be reached now, so nobody is dialled */
+    bool offline;                     /* nobody can be reached now, so nobody is dialled */
     uint32_t conn_count, half_open_count;
     uint32_t fetching_count; /* connections that have blocks asked for */
     uint32_t sending_count;  /* connections that have requests to answer */
