@@ -72,7 +72,7 @@ void sp_client_start_portmap(struct sp_client *c)
         .stopped = on_portmap_stopped,
         .ctx = c,
     };
-    if (c->cfg.no_portmap || c->listened_count == 0)
+    if (c->cfg.no_portmap || c->listened_count == 0 || c->env.proxy.kind != SP_PROXY_NONE)
         return;
     if (!cfg.seed && getrandom(&cfg.seed, sizeof(cfg.seed), 0) < 0)
         cfg.seed = c->port; /* of jitter alone */
