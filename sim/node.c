@@ -120,9 +120,14 @@ static void fx_close(struct sim_node *n, struct sim_sock *k)
 
 static void fx_event(struct sim_node *n, const struct sp_client_event *ev)
 {
-    static const char names[][10] = {"checked", "complete", "error",  "recovered",
-                                     "banned",  "tracker",  "?",      "?",
-                                     "?",       "?",        "warning"};
+    static const char names[][10] = {
+        [SP_EV_CHECKED] = "checked",    [SP_EV_COMPLETE] = "complete",
+        [SP_EV_ERROR] = "error",        [SP_EV_RECOVERED] = "recovered",
+        [SP_EV_PEER_BANNED] = "banned", [SP_EV_TRACKER] = "tracker",
+        [SP_EV_LISTENING] = "?",        [SP_EV_STOPPED] = "?",
+        [SP_EV_PORTMAP] = "?",          [SP_EV_NETWORK] = "?",
+        [SP_EV_METADATA] = "metadata",  [SP_EV_WARNING] = "warning",
+    };
     uint32_t host = 0;
 
     assert(ev->kind < SP_COUNT(names));
