@@ -270,8 +270,9 @@ const struct cmd_def cmd_table[CMD_COUNT] = {
          .complete = "torrent",
          .summary = "download torrents; exits when they are complete",
          .about =
-             "SRC is a torrent file, - for standard input, or the http(s) URL of a torrent file. "
-             "What is on the disk already is used, and an interrupted download goes on where it "
+             "SRC is a torrent file, - for standard input, the http(s) URL of a torrent file, or a "
+             "magnet. What is on the disk already is used, and an interrupted download goes on "
+             "where it "
              "was.\n\n"
              "Ctrl-C stops cleanly: trackers are told and state is saved. A second Ctrl-C quits "
              "at once. When the disk is full the download waits until there is room.",

@@ -636,8 +636,8 @@ static int outcome(const struct transfer *t)
         const struct transfer_torrent *torrent = &t->torrents[i];
         is_missing |= torrent->is_missing;
         is_bad |= torrent->is_bad;
-        has_failed |= (torrent->has_failed && !torrent->is_bad) ||
-                      (t->role == TRANSFER_GET && !torrent->is_complete);
+        has_failed |= !torrent->is_bad &&
+                      (torrent->has_failed || (t->role == TRANSFER_GET && !torrent->is_complete));
     }
     return has_failed   ? EXIT_FAILED
            : is_bad     ? EXIT_BAD_INPUT

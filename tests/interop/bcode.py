@@ -1,6 +1,7 @@
 """Bencode and torrent files, written apart from the program so that they can contradict it."""
 import hashlib
 import os
+import urllib.parse
 
 
 def decode_at(data, at=0):
@@ -121,6 +122,10 @@ class Torrent:
             file.write(encode(meta))
         return cls(path)
 
+    def magnet(self, *peers):
+        """What a client gets in place of the file: the info-hash and addresses alone."""
+        return Magnet(self, peers)
+
     def piece_len(self, index):
         return min(self.piece_length, self.length - index * self.piece_length)
 
@@ -153,3 +158,17 @@ class Torrent:
         paths = [os.path.join(folder, name) for name, _ in self.files]
         return (all(os.path.getsize(p) == n for p, (_, n) in zip(paths, self.files)) and
                 hash_pieces(paths, self.piece_length) == self.pieces)
+
+
+class Magnet:
+    """Stands where a Torrent does; its path is the link."""
+
+    def __init__(self, torrent, peers=()):
+        self.hash, self.name = torrent.hash, torrent.name
+        self.path = 'magnet:?xt=urn:btih:' + self.hash.hex() + ''.join('&x.pe=' + p for p in peers)
+        if b'announce' in torrent.meta:
+            self.path += '&tr=' + urllib.parse.quote(os.fsdecode(torrent.meta[b'announce']), safe='')
+
+
+def is_magnet(path):
+    return path.startswith('magnet:')

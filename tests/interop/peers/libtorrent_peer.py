@@ -27,8 +27,11 @@ def main():
         settings[key] = bool(int(options[key])) if key == 'prefer_rc4' else int(options[key])
     session = lt.session(settings)
     setup_cpu = time.process_time()  # the interpreter and its imports
-    params = lt.add_torrent_params()
-    params.ti = lt.torrent_info(torrent)
+    if torrent.startswith('magnet:'):
+        params = lt.parse_magnet_uri(torrent)
+    else:
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(torrent)
     params.save_path = folder
     params.max_connections = 4000
     params.max_uploads = -1

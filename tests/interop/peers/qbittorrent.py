@@ -2,6 +2,7 @@
 import json
 import os
 
+from bcode import is_magnet
 from peers.base import Peer, http
 from world import wait_for
 
@@ -63,9 +64,14 @@ class Qbittorrent(Peer):
         parts = {'savepath': folder, 'autoTMM': 'false', 'contentLayout': 'Original', 'paused': 'false'}
         body = b''.join(b'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
                         % (mark, k.encode(), v.encode()) for k, v in parts.items())
-        with open(torrent.path, 'rb') as file:
+        if is_magnet(torrent.path):
+            body += (b'--%s\r\nContent-Disposition: form-data; name="urls"\r\n\r\n%s\r\n--%s--\r\n'
+                     % (mark, torrent.path.encode(), mark))
+        else:
+            with open(torrent.path, 'rb') as file:
+                given = file.read()
             body += (b'--%s\r\nContent-Disposition: form-data; name="torrents"; filename="t.torrent"\r\n'
-                     b'Content-Type: application/x-bittorrent\r\n\r\n%s\r\n--%s--\r\n' % (mark, file.read(), mark))
+                     b'Content-Type: application/x-bittorrent\r\n\r\n%s\r\n--%s--\r\n' % (mark, given, mark))
         reply = self.api('torrents/add', body, {'Content-Type': 'multipart/form-data; boundary=' + mark.decode()})
         assert reply == b'Ok.', reply
 

@@ -3,6 +3,7 @@ import os
 import re
 import socket
 
+from bcode import is_magnet
 from peers.base import Peer
 from world import wait_for
 
@@ -36,7 +37,10 @@ class Rtorrent(Peer):
         os.mkdir(self.home + '/session')
         # Its command language splits at commas and spaces: it gets paths without any.
         plain = self.home + '/given.torrent'
-        os.symlink(torrent.path, plain)
+        if is_magnet(torrent.path):
+            plain = torrent.path
+        else:
+            os.symlink(torrent.path, plain)
         config = self.home + '/rtorrent.rc'
         with open(config, 'w') as file:
             file.write(CONFIG.format(ip=self.ip, port=self.port, home=self.home, folder=folder, torrent=plain,

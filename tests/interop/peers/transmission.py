@@ -5,6 +5,7 @@ import os
 import urllib.error
 import urllib.request
 
+from bcode import is_magnet
 from peers.base import Peer
 from world import wait_for
 
@@ -50,9 +51,12 @@ class Transmission(Peer):
 
     def add(self, torrent, folder):
         self.launch()
-        with open(torrent.path, 'rb') as file:
-            reply = self.rpc('torrent-add', metainfo=base64.b64encode(file.read()).decode(),
-                             **{'download-dir': folder})
+        if is_magnet(torrent.path):
+            what = {'filename': torrent.path}
+        else:
+            with open(torrent.path, 'rb') as file:
+                what = {'metainfo': base64.b64encode(file.read()).decode()}
+        reply = self.rpc('torrent-add', **what, **{'download-dir': folder})
         assert reply['result'] == 'success', reply
 
     def status(self):
