@@ -344,14 +344,16 @@ const struct cmd_def cmd_table[CMD_COUNT] = {
                     .examples = "spate magnet debian.torrent\tprint its magnet\n"},
     [CMD_BENCH] =
         {.name = "bench",
-         .operands = "[hash|transfer]",
+         .operands = "[hash|disk|transfer]",
          .operand_min = 0,
          .operand_max = 1,
-         .complete = "hash|transfer",
+         .complete = "hash|disk|transfer",
          .summary = "measure this machine",
          .about =
-             "hash: makes a torrent of data that is in the page cache. transfer: seeds and "
-             "downloads over loopback, with two clients in one process. Without a name: both. The "
+             "hash: makes a torrent of data that is in the page cache. disk: verifies data that "
+             "was "
+             "dropped from it, so that the disk is read. transfer: seeds and "
+             "downloads over loopback, with two clients in one process. Without a name: all. The "
              "data is made in --dir (default: $TMPDIR or /tmp) and removed afterwards.",
          .examples = "spate bench transfer --size 2G --dir /var/tmp\ton the disk of /var/tmp\n"},
     [CMD_DEMO] =

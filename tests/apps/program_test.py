@@ -92,7 +92,7 @@ def usage_errors_are_one_line_and_exit_2():
          "spate create: --v2: not available yet: only version 1 torrents can be made"),
         (["create", ".", "--piece-length", "24K"],
          "spate create: --piece-length: '24K' is not a power of two (try 1M)"),
-        (["bench", "disk"], "spate bench: 'disk': no such benchmark: hash or transfer"),
+        (["bench", "tape"], "spate bench: 'tape': no such benchmark: hash, disk or transfer"),
         (["help", "gett"], "spate: 'gett': no such command; did you mean get?"),
     ]
     for args, message in cases:
@@ -560,9 +560,10 @@ def bench_prints_figures():
     r = run("bench", "--size", "1M", "--json")
     expect(r, 0, "")
     lines = [json.loads(l) for l in r.out.splitlines()]
-    assert [l["bench"] for l in lines] == ["hash", "transfer"], r.out
+    assert [l["bench"] for l in lines] == ["hash", "disk", "transfer"], r.out
     assert all(l["bytes"] > 1 << 20 and l["rate"] > 0 for l in lines)
     expect(run("bench", "hash", "--size=1M"), 0, "")
+    expect(run("bench", "disk", "--size=1M"), 0, "")
 
 
 def main():
