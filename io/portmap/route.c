@@ -82,7 +82,7 @@ struct found_route {
     struct sp_route route;
 };
 
-static struct sp_addr addr_of(enum sp_family family, const struct rtattr *a)
+static struct sp_addr addr_of(enum sp_family family, struct rtattr *a)
 {
     size_t len = RTA_PAYLOAD(a);
     if (family == SP_V4 && len >= 4)
