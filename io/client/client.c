@@ -258,8 +258,7 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         sp_client_free(c);
         return err;
     }
-    if (!cfg->proxy)
-        sp_client_start_portmap(c);
+    sp_client_start_portmap(c);
     char text[32];
     snprintf(text, sizeof(text), "port %u", c->port);
     struct sp_client_event ev = {.kind = SP_EV_LISTENING, .torrent = SP_TORRENT_NONE};
