@@ -79,6 +79,7 @@ enum opt_id {
     OPT_NO_PEX,
     OPT_NO_LSD,
     OPT_NO_UTP,
+    OPT_NO_TCP,
     OPT_NO_PORTMAP,
     OPT_JSON,
     OPT_QUIET,

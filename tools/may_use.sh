@@ -40,6 +40,7 @@ rule core/proxy spate/ core/base/
 rule core/mse spate/ core/base/
 rule core/tracker spate/ core/base/ core/bencode/
 rule core/web spate/ core/base/
+rule core/utp spate/ core/base/
 rule core/torrent spate/ core/
 rule core/session spate/ core/
 rule sim spate/ core/

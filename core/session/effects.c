@@ -1,19 +1,24 @@
 /* What the session wants done, pulled in an order that matters: docs/core/session.md. */
-#include "core/session/state.h"
+#include "core/session/utp.h"
 #include "core/torrent/web.h"
 
-static bool next_close(struct sp_hub *h, struct sp_effect *fx)
+static bool next_close(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
 {
-    struct sp_link *k = sp_list_pop(&h->closing);
-    if (!k)
-        return false;
-    struct sp_conn *c = SP_CONTAINER(k, struct sp_conn, effect_link);
-    fx->kind = c->web ? SP_FX_WEB : SP_FX_CLOSE;
-    fx->conn = NULL;
-    fx->web.kind = SP_WEB_CLOSE;
-    fx->user = c->user;
-    sp_conn_free(c);
-    return true;
+    struct sp_link *k;
+    while ((k = sp_list_pop(&s->hub.closing)) != NULL) {
+        struct sp_conn *c = SP_CONTAINER(k, struct sp_conn, effect_link);
+        struct sp_stream *over = c->stream;
+        fx->kind = c->web ? SP_FX_WEB : SP_FX_CLOSE;
+        fx->conn = NULL;
+        fx->web.kind = SP_WEB_CLOSE;
+        fx->user = c->user;
+        if (over)
+            sp_session_utp_close(s, over, now);
+        sp_conn_free(c);
+        if (!over)
+            return true;
+    }
+    return false;
 }
 
 static bool next_event(struct sp_hub *h, struct sp_effect *fx)
@@ -117,13 +122,44 @@ static bool next_tracker(struct sp_session *s, struct sp_effect *fx, sp_time_ns 
     return false;
 }
 
+static bool next_dial(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
+{
+    struct sp_hub *h = &s->hub;
+    while (next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx)) {
+        if (sp_session_utp_dial(s, fx->conn, now))
+            continue;
+        if (s->cfg.no_tcp) {
+            sp_conn_closed(fx->conn, "only uTP is allowed", now);
+            continue;
+        }
+        fx->conn->tried |= SP_BY_TCP;
+        return true;
+    }
+    return false;
+}
+
+/* SEND and RECV of connections over uTP are seen to here. */
+static bool next_stream(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
+{
+    struct sp_hub *h = &s->hub;
+    while (next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx)) {
+        if (!fx->conn->stream)
+            return true;
+        sp_session_utp_resume(s, fx->conn, now);
+    }
+    while (next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx)) {
+        if (!fx->conn->stream)
+            return true;
+        sp_session_utp_send(s, fx->conn, now);
+    }
+    return false;
+}
+
 bool sp_session_next(struct sp_session *s, struct sp_effect *fx, sp_time_ns now)
 {
     struct sp_hub *h = &s->hub;
     /* Jobs before sends: a hot read done on the spot is sent in this turn. */
-    return next_close(h, fx) || next_event(h, fx) || next_metadata(h, fx) || next_job(h, fx) ||
-           next_conn(&h->dialing, SP_FX_DIAL, offsetof(struct sp_conn, effect_link), fx) ||
-           sp_web_next(h, fx) || next_tracker(s, fx, now) ||
-           next_conn(&h->receiving, SP_FX_RECV, offsetof(struct sp_conn, effect_link), fx) ||
-           next_conn(&h->sending, SP_FX_SEND, offsetof(struct sp_conn, send_link), fx);
+    return next_close(s, fx, now) || next_event(h, fx) || next_metadata(h, fx) || next_job(h, fx) ||
+           next_dial(s, fx, now) || sp_web_next(h, fx) || next_tracker(s, fx, now) ||
+           next_stream(s, fx, now);
 }

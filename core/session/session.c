@@ -1,4 +1,5 @@
 #include "core/session/state.h"
+#include "core/session/utp.h"
 
 /* ---- look-ups ---- */
 
@@ -115,6 +116,8 @@ enum sp_err sp_session_new(const struct sp_session_cfg *cfg, sp_time_ns now,
     s->by_id = sp_map_of(cfg->mem);
     s->by_hash = sp_map_of(cfg->mem);
     enum sp_err err = init_hub(s, now);
+    if (err == SP_OK)
+        err = sp_session_utp_init(s);
     if (err != SP_OK) {
         sp_session_free(s);
         return err;
@@ -164,6 +167,7 @@ void sp_session_free(struct sp_session *s)
         next = t->next_leaving;
         free_rest(t);
     }
+    sp_session_utp_done(s);
     free_dead(h);
     sp_trackers_free(h->trackers);
     if (h->cache.mem)
@@ -575,7 +579,10 @@ sp_time_ns sp_session_deadline(const struct sp_session *s)
 {
     sp_time_ns own = sp_timers_next(&s->hub.timers);
     sp_time_ns trackers = sp_trackers_deadline(s->hub.trackers);
-    return own < trackers ? own : trackers;
+    sp_time_ns utp = sp_session_utp_deadline(s);
+    if (trackers < own)
+        own = trackers;
+    return own < utp ? own : utp;
 }
 
 static void wake_throttled(struct sp_hub *h)
@@ -601,4 +608,5 @@ void sp_session_tick(struct sp_session *s, sp_time_ns now)
             sp_torrent_tick(SP_CONTAINER(timer, struct sp_torrent, timer), now);
     }
     sp_trackers_tick(h->trackers, now);
+    sp_session_utp_tick(s, now);
 }

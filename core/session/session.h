@@ -27,8 +27,10 @@
 #include "core/base/addr.h"
 #include "core/base/bits.h"
 #include "core/base/mem.h"
+#include "core/mse/mse.h"
 #include "core/session/external.h"
 #include "core/tracker/tracker.h"
+#include "core/utp/utp.h"
 #include "core/web/answer.h"
 #include "core/wire/handshake.h"
 #include "spate/client.h"
@@ -56,6 +58,11 @@ struct sp_session_cfg {
     bool no_pex;               /* no peer exchange (BEP-0011) */
     bool want_prints;          /* unused unless a piece failed; for tests: always */
     enum sp_encryption encryption;
+    sp_mse_find *find_skey; /* see sp_door_init; for what comes over uTP */
+    void *find_ctx;
+    bool utp;                          /* datagrams are sent and received: sp_session_datagrams */
+    bool no_tcp;                       /* never dial over TCP */
+    uint16_t utp_id_modulo, utp_id_of; /* see sp_utp_cfg */
 };
 
 SP_MUST_USE enum sp_err sp_session_new(const struct sp_session_cfg *cfg, sp_time_ns now,
@@ -218,6 +225,24 @@ void sp_web_answered(struct sp_conn *c, const struct sp_web_head *head, sp_time_
 bool sp_web_body(struct sp_conn *c, struct sp_slice bytes, sp_time_ns now);
 /* The answer is over.  why: it is not whole, for people; NULL: it is. */
 void sp_web_ended(struct sp_conn *c, const char *why, sp_time_ns now);
+
+/* --- datagrams (uTP) ---------------------------------------------------------
+ *
+ * Connections over uTP are dialled, read and written inside; no effect speaks
+ * of them.  After anything else, and before sleeping: sp_session_datagram_next
+ * until false. */
+
+/* As sp_utp_datagrams, all of them; those that sp_utp_is_packet. */
+void sp_session_datagrams(struct sp_session *s, const struct sp_addr *from, struct sp_slice bytes,
+                          uint32_t seg_len, sp_time_ns now);
+/* As sp_utp_knocks, sp_utp_vouch: the endpoints of sessions with one secret. */
+bool sp_session_knocks(struct sp_session *s, const struct sp_addr *from, struct sp_slice datagram,
+                       struct sp_utp_knock *ret_knock, sp_time_ns now);
+void sp_session_vouch(struct sp_session *s, const struct sp_utp_knock *knock, sp_time_ns now);
+/* As sp_utp_pull, then one of the two; neither when the socket takes nothing now. */
+bool sp_session_datagram_next(struct sp_session *s, struct sp_utp_batch *ret_batch, sp_time_ns now);
+void sp_session_datagram_sent(struct sp_session *s, sp_time_ns now);
+void sp_session_datagram_refused(struct sp_session *s, bool too_long, sp_time_ns now);
 
 /* --- effects ---------------------------------------------------------------- */
 

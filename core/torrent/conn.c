@@ -245,9 +245,29 @@ void sp_conn_free(struct sp_conn *c)
     sp_mem_free(c->h->mem, c);
 }
 
+/* TCP was refused: there is the other way. */
+static bool redial(struct sp_conn *c)
+{
+    if (c->state != CONN_DIALING || !c->h->cfg->utp || c->tried != SP_BY_TCP)
+        return false;
+    c->user = NULL;
+    sp_list_add(&c->h->dialing, &c->effect_link);
+    return true;
+}
+
+/* How the candidate was reached is remembered for the next time. */
+static void reached(struct sp_conn *c)
+{
+    struct sp_candidate *a = sp_swarm_find(c->t, &c->listen);
+    if (a)
+        a->by = c->stream ? SP_BY_UTP : SP_BY_TCP;
+}
+
 void sp_conn_closed(struct sp_conn *c, const char *why, sp_time_ns now)
 {
     (void)why;
+    if (redial(c))
+        return;
     if (c->state == CONN_DEAD)
         sp_list_del(&c->h->closing, &c->effect_link);
     else
@@ -270,6 +290,7 @@ void sp_conn_opened(struct sp_conn *c, sp_time_ns now)
     if (c->state != CONN_DIALING)
         return;
     c->state = CONN_HANDSHAKE;
+    reached(c);
     c->h->half_open_count--;
     sp_hearsay_dialed(c);
     c->opened_at = c->last_recv_at = c->last_send_at = now;

@@ -97,16 +97,25 @@ struct sp_super_slot {
     sp_time_ns at; /* told, or moving, or got */
 };
 
+enum sp_by {
+    SP_BY_TCP = 1,
+    SP_BY_UTP = 2,
+};
+
+struct sp_stream;
+
 struct sp_conn {
     struct sp_torrent *t; /* NULL when dead */
     struct sp_hub *h;
     void *user;
     struct sp_web *web; /* of a web seed, without wire (web.h); NULL: speaks the peer protocol */
     struct sp_addr addr;
-    uint32_t slot;      /* index in t->conns */
-    uint32_t peer;      /* the picker's number for it: never used twice in a row for a slot */
-    uint64_t blame_key; /* by address, not by connection: a reconnect washes nothing off */
-    uint8_t state;      /* enum sp_conn_state */
+    uint32_t slot;            /* index in t->conns */
+    uint32_t peer;            /* the picker's number for it: never used twice in a row for a slot */
+    uint64_t blame_key;       /* by address, not by connection: a reconnect washes nothing off */
+    uint8_t state;            /* enum sp_conn_state */
+    uint8_t tried;            /* enum sp_by, or-ed: how it was dialled, or came */
+    struct sp_stream *stream; /* over uTP (core/session/utp.c); NULL: the shell's socket */
 
     struct sp_addr listen; /* the candidate it counts for; family NONE: none */
     bool incoming, named_by_user, counted_sending;
@@ -186,6 +195,7 @@ struct sp_candidate {
     uint8_t fails;   /* in a row */
     bool connected, banned;
     bool seed;         /* wants nothing: a seed, or a partial one (BEP-0021) */
+    uint8_t by;        /* enum sp_by: how it was last reached; 0: never */
     uint8_t pex_flags; /* enum sp_pex_flag, as last told */
     uint16_t teller;   /* whose word alone it rests on, + 1; 0: nobody's (hearsay.c) */
     uint32_t rank;     /* the higher, the earlier (swarm.c) */

@@ -570,6 +570,7 @@ uint32_t sp_torrent_fill_peers(struct sp_torrent *t, sp_time_ns now, struct sp_p
             .downloaded_bytes = c->down.total,
             .uploaded_bytes = c->up.total,
             .asked = c->asks.count,
+            .utp = c->stream != NULL,
             .incoming = c->incoming,
             .choking_us = c->peer_choking,
             .choked = c->am_choking,

@@ -61,6 +61,7 @@ struct sp_client_cfg {
                                (tracker on such an address implies it) */
     bool no_pex;            /* no peer exchange; never with private torrents */
     bool no_lsd;            /* no discovery on the local network; never with private torrents */
+    bool no_utp, no_tcp;    /* peers over one transport alone: TCP, or uTP (BEP 29) */
     const char *user_agent; /* NULL: "Spate/VERSION" */
     const char *ca_file;    /* PEM bundle for https trackers; NULL: the system's */
     uint64_t seed;          /* of all randomness but the peer id, for tests; 0: from the system */
@@ -272,6 +273,7 @@ struct sp_peer_info {
     uint32_t have_milli; /* share of the pieces it has, in thousandths */
     uint64_t down_Bps, up_Bps, downloaded_bytes, uploaded_bytes;
     uint32_t asked; /* blocks we wait for */
+    bool utp;       /* over uTP; else TCP */
     bool incoming, choking_us, choked, interested_us, interested, snubbed, optimistic;
     uint8_t sources; /* enum sp_peer_source, or-ed */
     enum sp_cipher cipher;

@@ -140,6 +140,9 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         .allow_local_peers = c->cfg.allow_local_peers,
         .no_pex = c->cfg.no_pex,
         .encryption = c->cfg.encryption,
+        .utp = !c->cfg.no_utp && !c->env.proxy.kind,
+        .no_tcp = c->cfg.no_tcp,
+        .utp_id_modulo = (uint16_t)c->reactor_count,
     };
     struct sp_http_cfg hc = {.user_agent = c->user_agent,
                              .ca_file = c->cfg.ca_file,
@@ -167,8 +170,9 @@ static enum sp_err start_reactors(struct sp_client *c, const struct sp_listeners
         if (!c->cfg.seed && getrandom(sc.mse_key, sizeof(sc.mse_key), 0) != sizeof(sc.mse_key))
             return sp_client_say(diag, SP_EIO, "no randomness: %s", strerror(errno));
         c->conns_dealt[i] = sc.conn_max - c->cfg.conn_max / (2 * c->reactor_count);
-        enum sp_err err =
-            sp_reactor_start(c->reactors[i], &c->env, i, &sc, &hc, l->fds[i], l->count);
+        sc.utp_id_of = (uint16_t)i;
+        enum sp_err err = sp_reactor_start(c->reactors[i], &c->env, i, &sc, &hc, l->fds[i],
+                                           l->count, l->udp4[i], l->udp6[i]);
         if (err != SP_OK)
             return sp_client_say(diag, err, "cannot start a reactor: %s", sp_err_text(err));
     }
@@ -216,7 +220,7 @@ static enum sp_err init_sync(struct sp_client *c)
 enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **ret_client,
                           struct sp_diag *diag)
 {
-    struct sp_listeners l = {.count = 0};
+    struct sp_listeners l;
     struct sp_client *c = calloc(1, sizeof(*c));
     if (!c || init_sync(c) != SP_OK) {
         free(c);
@@ -235,10 +239,11 @@ enum sp_err sp_client_new(const struct sp_client_cfg *cfg, struct sp_client **re
         .ctx = c,
     };
     enum sp_err err = check_cfg(&c->cfg, diag);
+    sp_client_init_listeners(&l);
     if (err == SP_OK && cfg->proxy)
         err = take_proxy(c, cfg->proxy, diag);
     bool hides = cfg->proxy && cfg->listen_count == 0; /* who hides is not to be reached directly */
-    if (err == SP_OK && !cfg->no_listen && !hides)
+    if (err == SP_OK && !hides)
         err = sp_client_listen(c, &l, diag);
     /* Multicast would go past a proxy. */
     if (!cfg->no_lsd && c->env.proxy.kind == SP_PROXY_NONE) {

@@ -67,8 +67,10 @@ bool sp_client_find_skey(void *ctx, const uint8_t req2[SP_SHA1_LEN],
 /* listen.c: the descriptors of each reactor, for sp_reactor_start. */
 struct sp_listeners {
     int fds[REACTORS_MAX][2 * SP_LISTEN_MAX];
-    uint32_t count; /* per reactor */
+    uint32_t count;                             /* per reactor */
+    int udp4[REACTORS_MAX], udp6[REACTORS_MAX]; /* -1: none */
 };
+void sp_client_init_listeners(struct sp_listeners *l);
 /* As cfg says; sets c->port. */
 enum sp_err sp_client_listen(struct sp_client *c, struct sp_listeners *l, struct sp_diag *diag);
 void sp_client_close_listeners(struct sp_client *c, const struct sp_listeners *l);

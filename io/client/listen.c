@@ -13,11 +13,44 @@ void sp_client_close_listeners(struct sp_client *c, const struct sp_listeners *l
     for (uint32_t r = 0; r < c->reactor_count; r++) {
         for (uint32_t i = 0; i < l->count; i++)
             close(l->fds[r][i]);
+        if (l->udp4[r] >= 0)
+            close(l->udp4[r]);
+        if (l->udp6[r] >= 0)
+            close(l->udp6[r]);
     }
 }
 
+void sp_client_init_listeners(struct sp_listeners *l)
+{
+    l->count = 0;
+    for (uint32_t r = 0; r < REACTORS_MAX; r++)
+        l->udp4[r] = l->udp6[r] = -1;
+}
+
+/* Datagrams of one address, for every reactor or for none; the first address
+ * of each family has them. */
+static bool listen_udp(struct sp_client *c, struct sp_listeners *l, struct sp_addr *a)
+{
+    int *fds = a->family == SP_V4 ? l->udp4 : l->udp6;
+
+    /* No datagrams of ours go through a proxy, and none go past it. */
+    if (c->cfg.no_utp || c->env.proxy.kind || fds[0] >= 0)
+        return false;
+    for (uint32_t r = 0; r < c->reactor_count; r++) {
+        fds[r] = sp_udp_listen(a, c->cfg.interface, r, c->reactor_count);
+        if (fds[r] >= 0)
+            continue;
+        while (r-- > 0) {
+            close(fds[r]);
+            fds[r] = -1;
+        }
+        return false;
+    }
+    return true;
+}
+
 /* One address on every reactor; the first decides on a free port. */
-static bool listen_on(struct sp_client *c, struct sp_listeners *l, struct sp_addr *a)
+static bool listen_tcp(struct sp_client *c, struct sp_listeners *l, struct sp_addr *a)
 {
     for (uint32_t r = 0; r < c->reactor_count; r++) {
         int fd = sp_tcp_listen(a, c->cfg.interface, &a->port);
@@ -34,6 +67,26 @@ static bool listen_on(struct sp_client *c, struct sp_listeners *l, struct sp_add
     l->count++;
     c->listened[c->listened_count++] = *a;
     return true;
+}
+
+static bool listen_on(struct sp_client *c, struct sp_listeners *l, struct sp_addr *a)
+{
+    if (c->cfg.no_tcp)
+        return listen_udp(c, l, a);
+    if (!listen_tcp(c, l, a))
+        return false;
+    (void)listen_udp(c, l, a); /* taken by another program: TCP alone then */
+    return true;
+}
+
+/* Who is not to be found needs a way out all the same. */
+static enum sp_err listen_nowhere(struct sp_client *c, struct sp_listeners *l)
+{
+    static const uint8_t any[16];
+    struct sp_addr a4 = sp_addr_v4(any, 0), a6 = {.family = SP_V6};
+    (void)listen_udp(c, l, &a4);
+    (void)listen_udp(c, l, &a6);
+    return SP_OK;
 }
 
 /* "ADDR:PORT", "[V6]:PORT", ":PORT"; port 0 is allowed. */
@@ -95,5 +148,7 @@ static enum sp_err listen_default(struct sp_client *c, struct sp_listeners *l, s
 
 enum sp_err sp_client_listen(struct sp_client *c, struct sp_listeners *l, struct sp_diag *diag)
 {
+    if (c->cfg.no_listen)
+        return listen_nowhere(c, l);
     return c->cfg.listen_count ? listen_as_told(c, l, diag) : listen_default(c, l, diag);
 }

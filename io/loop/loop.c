@@ -229,3 +229,16 @@ int sp_udp_open(enum sp_family family, const char *iface)
         return fail(fd);
     return fd;
 }
+
+int sp_udp_bind(enum sp_family family, const char *iface, const struct sockaddr *to, socklen_t len)
+{
+    int on = 1, fd = open_socket(family, SOCK_DGRAM);
+    bool is_device = iface && if_nametoindex(iface) != 0;
+
+    if (fd < 0)
+        return -1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    if ((is_device && !bind_iface(fd, family, iface)) || bind(fd, to, len) != 0)
+        return fail(fd);
+    return fd;
+}

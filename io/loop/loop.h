@@ -54,6 +54,8 @@ int sp_tcp_connect(const struct sp_addr *to, const char *iface);
 /* 0, or the errno the connecting ended with. */
 int sp_tcp_connected(int fd);
 int sp_tcp_accept(int listener, struct sp_addr *ret_from);
+/* On a port that others of ours may share (SO_REUSEPORT). */
+int sp_udp_bind(enum sp_family family, const char *iface, const struct sockaddr *to, socklen_t len);
 int sp_udp_open(enum sp_family family, const char *iface);
 
 #endif

@@ -102,6 +102,11 @@ static void on_again(uv_idle_t *idle)
     (void)idle; /* only keeps the loop from sleeping */
 }
 
+void sp_reactor_again(struct sp_reactor *r)
+{
+    uv_idle_start(&r->again, on_again);
+}
+
 static void set_timer(struct sp_reactor *r);
 
 static void on_turn(uv_prepare_t *turn)
@@ -118,6 +123,7 @@ static void on_turn(uv_prepare_t *turn)
         uv_idle_start(&r->again, on_again);
     else
         uv_idle_stop(&r->again);
+    sp_udp_flush(r);
     set_timer(r);
 }
 
@@ -224,7 +230,7 @@ static void init_handles(struct sp_reactor *r)
 
 enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, uint32_t ix,
                              const struct sp_session_cfg *cfg, const struct sp_http_cfg *http,
-                             const int *listeners, uint32_t listener_count)
+                             const int *listeners, uint32_t listener_count, int udp4, int udp6)
 {
     struct sp_session_cfg own = *cfg;
     sigset_t all, before;
@@ -242,6 +248,8 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
     if (pthread_mutex_init(&r->lock, NULL) != 0 || uv_loop_init(&r->loop) != 0)
         return SP_ENOMEM;
     own.mem = sp_mem_libc();
+    own.find_skey = env->find_skey;
+    own.find_ctx = env->ctx;
     enum sp_err err = sp_session_new(&own, sp_reactor_now(r), &r->session);
     if (err == SP_OK)
         err = sp_names_new(r, &r->names);
@@ -251,6 +259,7 @@ enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env, u
         return err;
     init_handles(r);
     sp_sock_listen(r, listeners, listener_count);
+    sp_udp_start(r, udp4, udp6);
     sp_announce_open(r);
     sp_lsd_open(r, cfg->seed, cfg->listen_port);
     sp_reactor_online(r, sp_reactor_now(r));
@@ -281,6 +290,7 @@ static void run_end(struct sp_reactor *r, struct sp_post *post)
     (void)post;
     r->stopping = r->ending = true;
     sp_sock_close_all(r);
+    sp_udp_close(r);
     sp_announce_close(r);
     sp_lsd_close(r);
     sp_gate_close(r);
@@ -317,6 +327,7 @@ void sp_reactor_free(struct sp_reactor *r)
     sp_names_free(r->names);
     sp_session_free(r->session);
     sp_filter_unref(r->filter);
+    sp_udp_free(r);
     while (r->held.count)
         sp_held_free(SP_CONTAINER(r->held.ends.next, struct sp_held, link));
     sp_jobs_done(r);

@@ -2,6 +2,7 @@
  * torrents that belong to it.
  *
  *   sock.c         peer connections: dial, accept, hand over, read, write
+ *   udp.c          datagrams on the listening port: uTP
  *   jobs.c         the session's jobs: hash pool, disk pool, hot reads
  *   storage.c      a torrent's files: open, load, check, sync, save
  *   gate.c         the way out through a proxy
@@ -29,6 +30,7 @@
 #include "io/http/http.h"
 #include "io/loop/loop.h"
 #include "io/reactor/gate.h"
+#include "io/reactor/udp.h"
 #include "io/store/store.h"
 #include "spate/magnet.h"
 
@@ -164,6 +166,7 @@ struct sp_reactor {
     struct sp_list webs;        /* web.c */
     struct sp_watch udp4, udp6; /* of trackers */
     bool has_udp4, has_udp6;
+    struct sp_udp udp;          /* udp.c */
     struct http_ref *http_refs; /* announce.c */
     struct sp_lsd_io *lsd;      /* NULL: off, or not reactor 0 */
     struct sp_names *names;
@@ -185,7 +188,9 @@ struct sp_reactor {
 SP_MUST_USE enum sp_err sp_reactor_start(struct sp_reactor *r, struct sp_reactor_env *env,
                                          uint32_t ix, const struct sp_session_cfg *cfg,
                                          const struct sp_http_cfg *http, const int *listeners,
-                                         uint32_t listener_count);
+                                         uint32_t listener_count, int udp4, int udp6);
+/* There is more to do: the loop does not sleep. */
+void sp_reactor_again(struct sp_reactor *r);
 /* From any thread. */
 void sp_reactor_post(struct sp_reactor *r, struct sp_post *post);
 /* Ends the loop and joins the thread.  Answers of jobs may still be posted to

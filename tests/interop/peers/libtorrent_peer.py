@@ -25,6 +25,8 @@ def main():
     settings = {**SETTINGS, 'listen_interfaces': listen, 'enable_lsd': options.get('lsd') == '1'}
     for key in SETTINGS.keys() & options.keys() | {'allowed_enc_level', 'prefer_rc4'} & options.keys():
         settings[key] = bool(int(options[key])) if key == 'prefer_rc4' else int(options[key])
+    settings = {**SETTINGS, 'listen_interfaces': listen,
+                **{k: v == '1' for k, v in options.items() if k.startswith('enable_')}}
     session = lt.session(settings)
     setup_cpu = time.process_time()  # the interpreter and its imports
     if torrent.startswith('magnet:'):

@@ -16,6 +16,7 @@ class Spate(Peer):
     name = 'spate'
     stop_signal = signal.SIGINT
     listens = True
+    net = QUIET_NET
 
     def __init__(self, world, up=0, down=0, options=(), host=None):
         super().__init__(world, up, down, host)
@@ -26,7 +27,7 @@ class Spate(Peer):
     def launch(self, command, torrent, folder, *options):
         limits = (['--up', str(self.up)] if self.up else []) + (['--down', str(self.down)] if self.down else [])
         argv = [PROGRAM, command, torrent.path, '--dir', folder, '--state', self.state, *(['--listen', self.address] if self.listens else []),
-                '--json', *QUIET_NET, *limits, *self.options, *options]
+                '--json', *self.net, *limits, *self.options, *options]
         with open(self.events_path, 'ab') as out:
             self.start(argv, stdout=out)
 

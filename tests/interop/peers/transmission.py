@@ -15,6 +15,7 @@ class Transmission(Peer):
     leaves_out_empty_files = True
     rpc_port = 9091
     encryption = 0  # 0 tolerated, 1 preferred, 2 required
+    utp = False
 
     def launch(self):
         limit = {}
@@ -27,7 +28,7 @@ class Transmission(Peer):
                 'bind-address-ipv4': self.ip, 'peer-port': self.port, 'rpc-port': self.rpc_port,
                 'rpc-bind-address': '0.0.0.0', 'rpc-authentication-required': False,
                 'rpc-whitelist-enabled': False, 'rpc-host-whitelist-enabled': False,
-                'dht-enabled': False, 'pex-enabled': False, 'lpd-enabled': False, 'utp-enabled': False,
+                'dht-enabled': False, 'pex-enabled': False, 'lpd-enabled': False, 'utp-enabled': self.utp,
                 'port-forwarding-enabled': False, 'encryption': self.encryption, 'incomplete-dir-enabled': False,
                 'rename-partial-files': False, 'preallocation': 0, 'cache-size-mb': 4,
                 'umask': 0o022, **limit}, file)
