@@ -416,6 +416,8 @@ static enum sp_err take_metainfo(struct sp_held *h, const struct sp_client_add *
 static enum sp_err make_held(const struct sp_client_add *add, struct sp_held *h,
                              struct sp_diag *diag)
 {
+    if (!add->magnet && !add->metainfo)
+        return say(diag, SP_EINVAL, "neither a torrent nor a magnet is given", "");
     enum sp_err err = add->magnet ? take_magnet(h, add, diag) : take_metainfo(h, add, diag);
     if (err != SP_OK)
         return err;

@@ -16,6 +16,7 @@
 
 #include "check.h"
 #include "spate/create.h"
+#include "spate/magnet.h"
 #include "spate/mem.h"
 #include "spate/metainfo.h"
 
@@ -490,6 +491,115 @@ TEST(torrents_move_between_two_clients)
     sp_client_pause(leech, 1000);
     sp_client_remove(leech, 1000, true);
     stop(leech);
+    stop(seed);
+}
+
+/* ---- magnets ---- */
+
+static sp_torrent_id add_magnet(struct sp_client *c, struct sp_client_add how,
+                                const struct given *g, const char *more,
+                                const struct sp_client *from)
+{
+    struct sp_magnet *magnet = NULL;
+    struct sp_diag diag = {0};
+    sp_torrent_id id = UINT32_MAX;
+    char link[256] = "magnet:?xt=urn:btih:";
+    for (size_t i = 0; i < SP_SHA1_LEN; i++)
+        snprintf(link + strlen(link), 3, "%02x", g->mi->info_hash_v1[i]);
+    if (from)
+        snprintf(link + strlen(link), 40, "&x.pe=127.0.0.1:%u", sp_client_port(from));
+    snprintf(link + strlen(link), 60, "%s", more);
+    CHECK_EQ(sp_magnet_parse(sp_mem_libc(), (struct sp_slice){(const uint8_t *)link, strlen(link)},
+                             &magnet, &diag),
+             SP_OK);
+    how.magnet = magnet;
+    CHECK_EQ(sp_client_add(c, &how, &id, &diag), SP_OK);
+    sp_magnet_free(magnet);
+    return id;
+}
+
+TEST(a_magnet_brings_all_and_needs_nobody_the_next_time)
+{
+    struct given *g = given(0);
+    struct sp_client_cfg seed_cfg = cfg_of(NULL), cfg = cfg_of(path_of("magnet-state"));
+    struct sp_client *seed = start(&seed_cfg), *c = start(&cfg);
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    const char *dir = path_of("magnet");
+
+    add_seed(seed, g);
+    sp_torrent_id id = add_magnet(c, (struct sp_client_add){.dir = dir}, g, "", NULL);
+    CHECK(await_state(c, id, SP_TORRENT_METADATA)); /* nobody is there yet */
+    CHECK_EQ(sp_client_metainfo(c, id, &bytes, &len), SP_AGAIN);
+    sp_client_pause(c, id);
+    CHECK(await_state(c, id, SP_TORRENT_PAUSED));
+    sp_client_resume(c, id);
+    CHECK(await_state(c, id, SP_TORRENT_METADATA));
+    char peer[32];
+    snprintf(peer, sizeof(peer), "127.0.0.1:%u", sp_client_port(seed));
+    sp_client_add_peer(c, id, peer);
+    CHECK(await(c, SP_EV_METADATA, id));
+    CHECK(await(c, SP_EV_COMPLETE, id));
+    CHECK_EQ(sp_client_metainfo(c, id, &bytes, &len), SP_OK);
+    CHECK(bytes && memmem(bytes, len, g->mi->info.ptr, g->mi->info.len));
+    sp_bytes_free(bytes);
+    stop(c);
+    stop(seed);
+    check_same("magnet", g);
+
+    c = start(&cfg);
+    id = add_magnet(c, (struct sp_client_add){.dir = dir}, g, "", NULL);
+    CHECK(await(c, SP_EV_COMPLETE, id));
+    stop(c);
+}
+
+TEST(a_magnet_selects_files)
+{
+    struct given *g = given(1);
+    struct sp_file_range second = {1, 1};
+    struct sp_client_cfg cfg = cfg_of(NULL);
+    struct sp_client *seed = start(&cfg), *a = start(&cfg), *b = start(&cfg);
+    struct sp_client_event ev;
+
+    add_seed(seed, g);
+    sp_torrent_id id =
+        add_magnet(a, (struct sp_client_add){.dir = path_of("so")}, g, "&so=0", seed);
+    CHECK(await(a, SP_EV_COMPLETE, id));
+    CHECK(stats(a, id).wanted_bytes < stats(a, id).total_bytes / 2);
+    CHECK(same_file(path_of("so/%s/a", g->name), path_of("seed/%s/a", g->name)));
+    CHECK(access(path_of("so/%s/f", g->name), F_OK) != 0);
+    id = add_magnet(
+        b, (struct sp_client_add){.dir = path_of("so2"), .ranges = &second, .range_count = 1}, g,
+        "&so=0", seed);
+    CHECK(await(b, SP_EV_COMPLETE, id));
+    CHECK(same_file(path_of("so2/%s/b/c", g->name), path_of("seed/%s/b/c", g->name)));
+    sp_client_remove(b, id, false);
+    id = add_magnet(b, (struct sp_client_add){.dir = path_of("so3")}, g, "&so=900-999", seed);
+    CHECK(next_event(b, SP_EV_ERROR, id, &ev));
+    CHECK(ev.err == SP_EDATA && strstr(ev.text, "none of the files"));
+    stop(a);
+    stop(b);
+    stop(seed);
+}
+
+TEST(a_magnet_ends_at_any_moment)
+{
+    struct given *g = given(2);
+    struct sp_client_cfg seed_cfg = cfg_of(NULL);
+    struct sp_client *seed = start(&seed_cfg);
+    add_seed(seed, g);
+    for (int n = 0; n < 30; n++) {
+        struct sp_client_cfg cfg = cfg_of(path_of("any-state%d", n % 3));
+        struct sp_client *c = start(&cfg);
+        const char *dir = path_of("any%d", n % 3);
+        sp_torrent_id id = add_magnet(c, (struct sp_client_add){.dir = dir}, g, "", seed);
+        sleep_ms(n % 10 * 4);
+        if (n % 3 == 0)
+            sp_client_remove(c, id, true);
+        else if (n % 3 == 1)
+            sp_client_pause(c, id);
+        sp_client_free(c);
+    }
     stop(seed);
 }
 
