@@ -130,8 +130,8 @@ static void fx_event(struct sim_node *n, const struct sp_client_event *ev)
     };
     uint32_t host = 0;
 
-    assert(ev->kind < SP_COUNT(names));
-    sim_note_text(n->sim, n->host, names[ev->kind], ev->text);
+    sim_note_text(n->sim, n->host, ev->kind < SP_COUNT(names) ? names[ev->kind] : "event",
+                  ev->text);
     if (ev->kind != SP_EV_PEER_BANNED)
         return;
     for (const char *c = ev->text + 2; *c >= '0' && *c <= '9'; c++)

@@ -80,6 +80,24 @@ static uint32_t len_of(const struct sp_conn *c, uint32_t piece, uint32_t block)
     return sp_picker_block_len(c->t->picker, (struct sp_block_ref){piece, block});
 }
 
+/* Runs are short where it is fast, so fetch_Bps, measured within them, comes late. */
+static uint64_t rate(const struct sp_conn *c, sp_time_ns now)
+{
+    uint64_t Bps = sp_rate_Bps(&c->down, now);
+    return Bps > c->fetch_Bps ? Bps : c->fetch_Bps;
+}
+
+/* What comes next is had from elsewhere, and so much that another request is
+ * the shorter way. */
+static bool is_far(const struct sp_conn *c, sp_time_ns now)
+{
+    const struct sp_web *w = c->web;
+    const struct sp_ask *a = c->asks.count ? sp_queue_at(&c->asks, 0) : NULL;
+    uint64_t next = a ? offset_of(c, a->piece, a->block) : UINT64_MAX;
+    uint64_t passed = (next < w->end ? next : w->end) - w->at;
+    return passed > rate(c, now) / (SP_SECOND_NS / WEB_PASS_NS);
+}
+
 /* Where what is asked for, from w->at on, is no longer in one row. */
 static uint64_t row_end(const struct sp_conn *c)
 {
@@ -254,13 +272,6 @@ bool sp_web_next(struct sp_hub *h, struct sp_effect *fx)
 
 /* ---- which blocks ---- */
 
-/* Runs are short where it is fast, so fetch_Bps, measured within them, comes late. */
-static uint64_t rate(const struct sp_conn *c, sp_time_ns now)
-{
-    uint64_t Bps = sp_rate_Bps(&c->down, now);
-    return Bps > c->fetch_Bps ? Bps : c->fetch_Bps;
-}
-
 static uint32_t run_blocks(const struct sp_conn *c, sp_time_ns now)
 {
     uint64_t n = rate(c, now) * (WEB_RUN_NS / SP_SECOND_NS) / SP_BLOCK_LEN;
@@ -338,10 +349,8 @@ void sp_web_cancelled(struct sp_conn *c, sp_time_ns now)
     struct sp_web *w = c->web;
     if (c->has_cur || w->state == WEB_IDLE || w->state == WEB_SKIP)
         return;
-    const struct sp_ask *a = c->asks.count ? sp_queue_at(&c->asks, 0) : NULL;
-    uint64_t next = a ? offset_of(c, a->piece, a->block) : UINT64_MAX;
-    if (next < w->at || next >= w->end)
-        start(c, now); /* nothing of what comes is of use */
+    if (is_far(c, now))
+        start(c, now);
 }
 
 /* ---- what goes wrong ---- */
@@ -516,6 +525,8 @@ static void take_body(struct sp_conn *c, struct sp_slice bytes, sp_time_ns now)
             begin_block(c, now);
         if (c->state != CONN_OPEN)
             return;
+        if (!c->has_cur && is_far(c, now))
+            break;
         uint64_t most = block_left(c) < w->end - w->at ? block_left(c) : w->end - w->at;
         size_t n = bytes.len < most ? bytes.len : (size_t)most;
         if (c->has_cur)

@@ -17,7 +17,7 @@
 enum {
     WEB_SEEDS_MAX = 64,       /* of a torrent; more are not looked at */
     WEB_HOST_CONNS_MAX = 4,   /* at once to one host, of all torrents of a session */
-    WEB_RUN_MIN = 64,         /* blocks asked for at once: 1 MiB */
+    WEB_RUN_MIN = 16,         /* blocks asked for at once: 256 KiB */
     WEB_RUN_MAX = 1024,       /* 16 MiB */
     WEB_BAD_MAX = 3,          /* corrupt pieces; then it is not used any more */
     WEB_LOST_MAX = 16,        /* files that it lacks, one after another; likewise */
@@ -26,6 +26,7 @@ enum {
 
 #define WEB_RUN_NS       (4 * SP_SECOND_NS) /* what a run may take at the rate measured */
 #define WEB_STALL_NS     (60 * SP_SECOND_NS)
+#define WEB_PASS_NS      (250 * SP_MS_NS) /* what is not of use is read over for so long */
 #define WEB_GROW_NS      SP_SECOND_NS
 #define WEB_SETTLE_NS    (60 * SP_SECOND_NS)
 #define WEB_RETRY_NS     SP_SECOND_NS /* doubled with each failure */
