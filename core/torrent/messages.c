@@ -300,6 +300,7 @@ static void got_ext_handshake(struct sp_conn *c, const struct sp_ext_handshake *
         memcpy(c->client, hs->v, sizeof(c->client));
     if (hs->has_upload_only)
         c->upload_only = hs->upload_only;
+    c->prefers_encryption |= hs->prefers_encryption;
     if (hs->yourip.family != SP_FAMILY_NONE)
         sp_external_vote(&c->h->external, &c->h->key, SP_EXTERNAL_PEER, &c->addr, &hs->yourip);
     if (c->incoming && hs->port) {

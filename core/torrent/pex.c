@@ -148,6 +148,8 @@ static void trim_recent(struct sp_torrent *t, unsigned six)
 static uint8_t flags_of(const struct sp_conn *c)
 {
     uint8_t flags = 0;
+    if (c->prefers_encryption)
+        flags |= SP_PEX_ENCRYPTION;
     if (c->upload_only || sp_conn_is_seed(c))
         flags |= SP_PEX_SEED;
     if (c->wire.ext_ids[SP_EXT_UT_HOLEPUNCH])

@@ -184,6 +184,7 @@ struct sp_conn {
     uint16_t pex_seat;       /* its seat + 1; 0: none */
     uint16_t teller;         /* while it is dialled: whose word it rests on (hearsay.c); 0 */
     sp_time_ns punch_at;     /* holepunch.c: its allowance is used up until then */
+    bool prefers_encryption; /* as its handshake says */
     bool parted;             /* it ends for no fault of its own */
 };
 

@@ -115,6 +115,7 @@ enum sp_err sp_ext_handshake_read(struct sp_slice payload, struct sp_ext_handsha
      * not interested in downloading anything." */
     hs.has_upload_only = sp_ben_int(&doc, sp_ben_find(&doc, 0, "upload_only"), 0, INT64_MAX, &v);
     hs.upload_only = hs.has_upload_only && v != 0;
+    hs.prefers_encryption = sp_ben_int(&doc, sp_ben_find(&doc, 0, "e"), 0, INT64_MAX, &v) && v != 0;
     if (sp_ben_int(&doc, sp_ben_find(&doc, 0, "p"), 1, UINT16_MAX, &v))
         hs.port = (uint16_t)v;
     read_ip(&doc, "yourip", SP_FAMILY_NONE, &hs.yourip);

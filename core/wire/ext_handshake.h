@@ -33,10 +33,11 @@ struct sp_ext_handshake {
     bool has_reqq;
     bool has_upload_only;
     bool has_metadata_size;
-    bool upload_only;       /* BEP-0021 */
-    uint16_t port;          /* p; 0: not sent */
-    uint32_t reqq;          /* requests the sender keeps without dropping any */
-    uint32_t metadata_size; /* bytes of the info dictionary, > 0 */
+    bool upload_only;        /* BEP-0021 */
+    bool prefers_encryption; /* e, read only: what BEP-0011's flag 0x01 tells of it */
+    uint16_t port;           /* p; 0: not sent */
+    uint32_t reqq;           /* requests the sender keeps without dropping any */
+    uint32_t metadata_size;  /* bytes of the info dictionary, > 0 */
     /* The receiver's address as the sender sees it, and the sender's others.
      * Port 0; family SP_FAMILY_NONE: not sent. */
     struct sp_addr yourip, ipv4, ipv6;

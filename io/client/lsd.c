@@ -63,9 +63,11 @@ void sp_client_lsd_heard(void *ctx, const uint8_t info_hash[SP_SHA1_LEN],
         pthread_mutex_unlock(&h->lock);
     }
     pthread_mutex_unlock(&c->lock);
-    struct heard *m = id == SP_TORRENT_NONE ? NULL : malloc(sizeof(*m));
+    /* NULL: it was removed just now. */
+    struct sp_reactor *r = id == SP_TORRENT_NONE ? NULL : sp_client_reactor_of(c, id);
+    struct heard *m = r ? malloc(sizeof(*m)) : NULL;
     if (!m)
         return;
     *m = (struct heard){.post = {.run = run_heard}, .torrent = id, .addr = *addr};
-    sp_reactor_post(sp_client_reactor_of(c, id), &m->post);
+    sp_reactor_post(r, &m->post);
 }

@@ -29,12 +29,17 @@ TEST(reads_what_clients_send)
     CHECK(hs.has_metadata_size && hs.metadata_size == 31235);
     CHECK(hs.has_reqq && hs.reqq == 2000);
     CHECK(hs.has_upload_only && hs.upload_only);
+    CHECK(!hs.prefers_encryption);
     CHECK_EQ(hs.port, 6881);
     CHECK(strcmp(hs.v, "qBittorrent/4.6.5") == 0);
     char text[SP_ADDR_TEXT_LEN];
     CHECK(strcmp(sp_addr_text(&hs.yourip, text), "127.0.0.1") == 0);
     CHECK(strcmp(sp_addr_text(&hs.ipv4, text), "1.2.3.4") == 0);
     CHECK(strcmp(sp_addr_text(&hs.ipv6, text), "2001:db8::1") == 0);
+    CHECK_EQ(READ("d1:ei1ee", &hs), SP_OK);
+    CHECK(hs.prefers_encryption);
+    CHECK_EQ(READ("d1:e1:1e", &hs), SP_OK);
+    CHECK(!hs.prefers_encryption);
 }
 
 /* Each is the empty handshake but for what is left of it. */
