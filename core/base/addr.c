@@ -63,6 +63,26 @@ static enum sp_scope scope_v4(const uint8_t *ip)
     return SP_SCOPE_GLOBAL;
 }
 
+static const uint8_t DISCARD[8] = {0x01};                             /* 100::/64, RFC 6666 */
+static const uint8_t NAT64[12] = {0x00, 0x64, 0xff, 0x9b};            /* 64:ff9b::/96, RFC 6052 */
+static const uint8_t NAT64_LOCAL[6] = {0x00, 0x64, 0xff, 0x9b, 0, 1}; /* RFC 8215 */
+
+/* An IPv4 address inside is where a translator or relay would send it: it may
+ * not be used to get round the rules for that one. */
+static enum sp_scope scope_inside(const uint8_t *ip)
+{
+    static const uint8_t zeros[12];
+    if (memcmp(ip, zeros, 12) == 0 || memcmp(ip, NAT64, sizeof(NAT64)) == 0)
+        return scope_v4(ip + 12);       /* ::1.2.3.4 is deprecated, and still routed by some */
+    if (ip[0] == 0x20 && ip[1] == 0x02) /* 6to4, RFC 3056 */
+        return scope_v4(ip + 2);
+    if (sp_be32(ip) == 0x20010000) { /* Teredo, RFC 4380: the client's, inverted */
+        const uint8_t v4[4] = {ip[12] ^ 0xff, ip[13] ^ 0xff, ip[14] ^ 0xff, ip[15] ^ 0xff};
+        return scope_v4(v4);
+    }
+    return SP_SCOPE_GLOBAL;
+}
+
 static enum sp_scope scope_v6(const uint8_t *ip)
 {
     static const uint8_t zeros[15];
@@ -72,9 +92,11 @@ static enum sp_scope scope_v6(const uint8_t *ip)
         return SP_SCOPE_LINK;
     if ((ip[0] & 0xfe) == 0xfc)
         return SP_SCOPE_PRIVATE;
-    if (ip[0] == 0xff || (sp_be32(ip) == 0x20010db8))
+    if (ip[0] == 0xff || (sp_be32(ip) == 0x20010db8) || memcmp(ip, DISCARD, sizeof(DISCARD)) == 0)
         return SP_SCOPE_NONE;
-    return SP_SCOPE_GLOBAL;
+    if (memcmp(ip, NAT64_LOCAL, sizeof(NAT64_LOCAL)) == 0)
+        return SP_SCOPE_PRIVATE;
+    return scope_inside(ip);
 }
 
 enum sp_scope sp_addr_scope(const struct sp_addr *a)

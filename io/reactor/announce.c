@@ -71,6 +71,12 @@ static void start_http(struct sp_reactor *r, const struct sp_tracker_action *a)
         .ctx = ref,
     };
     enum sp_err err = SP_ENOMEM;
+    if (r->iface_is_down) {
+        free(ref);
+        sp_trackers_http_failed(sp_session_trackers(r->session), a->req, "the interface is gone",
+                                now);
+        return;
+    }
     if (ref) {
         ref->r = r;
         ref->req = a->req;
@@ -143,6 +149,8 @@ static void on_lookup(struct sp_reactor *r, struct sp_name_job *job)
 static bool look_up(struct sp_reactor *r, struct lookup want, const char *host)
 {
     size_t len = strlen(host);
+    if (r->iface_is_down)
+        return false; /* the question would leave by another */
     struct lookup *l = len < sizeof(l->job.host) ? malloc(sizeof(*l)) : NULL;
     if (!l)
         return false;

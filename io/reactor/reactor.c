@@ -169,6 +169,7 @@ static void on_publish(uv_timer_t *timer)
     sp_time_ns now = sp_reactor_now(r);
     struct sp_link *next;
 
+    sp_iface_tick(r, now);
     sp_gate_tick(r, now);
     sp_sock_tick(r, now);
     for (struct sp_link *l = r->held.ends.next; l != &r->held.ends; l = next) {
@@ -202,7 +203,8 @@ enum sp_err sp_reactor_enter(struct sp_reactor *r, struct sp_held *h)
 
 void sp_reactor_online(struct sp_reactor *r, sp_time_ns now)
 {
-    sp_session_set_online(r->session, !sp_gate_used(r) || r->gate.is_open, now);
+    sp_session_set_online(r->session, !r->iface_is_down && (!sp_gate_used(r) || r->gate.is_open),
+                          now);
 }
 
 /* ---- the thread ---- */

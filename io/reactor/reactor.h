@@ -9,6 +9,7 @@
  *   web.c          requests to web seeds
  *   lsd.c          peers on the local network (reactor 0)
  *   magnet.c       a torrent that was added by its info-hash
+ *   iface.c        the interface that all is bound to, gone and back
  *   announce.c     the session's trackers: HTTP, names, datagrams
  *   names.c        host names to addresses
  *   reactor.c      the thread, its mailbox, its turn
@@ -171,6 +172,7 @@ struct sp_reactor {
     struct sp_lsd_io *lsd;      /* NULL: off, or not reactor 0 */
     struct sp_names *names;
     struct sp_filter *filter;           /* of addresses, io/client/filter.c; NULL: none */
+    bool iface_is_down;                 /* iface.c */
     struct sp_gate gate;                /* through the proxy */
     struct sp_task *tasks, *free_tasks; /* jobs.c */
     uint32_t tasks_out;
@@ -215,6 +217,8 @@ void sp_reactor_event(struct sp_reactor *r, enum sp_client_event_kind kind, sp_t
 
 /* Takes NULL. */
 void sp_filter_unref(struct sp_filter *f);
+/* iface.c */
+void sp_iface_tick(struct sp_reactor *r, sp_time_ns now);
 /* Tells the session whether anybody can be reached at all. */
 void sp_reactor_online(struct sp_reactor *r, sp_time_ns now);
 
@@ -225,6 +229,8 @@ void sp_sock_send(struct sp_sock *k);
 void sp_sock_resume(struct sp_sock *k);
 void sp_sock_close(struct sp_sock *k);
 void sp_sock_listen(struct sp_reactor *r, const int *fds, uint32_t count);
+/* All connections are over; listening goes on. */
+void sp_sock_lose_all(struct sp_reactor *r, const char *why);
 void sp_sock_close_all(struct sp_reactor *r);
 void sp_sock_tick(struct sp_reactor *r, sp_time_ns now);
 

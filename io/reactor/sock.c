@@ -439,6 +439,13 @@ void sp_sock_tick(struct sp_reactor *r, sp_time_ns now)
     }
 }
 
+void sp_sock_lose_all(struct sp_reactor *r, const char *why)
+{
+    /* Losing one may close others: each time the first that is left. */
+    for (uint32_t left = r->socks.count; left && r->socks.count; left--)
+        lost(SP_CONTAINER(r->socks.ends.next, struct sp_sock, link), why);
+}
+
 void sp_sock_close_all(struct sp_reactor *r)
 {
     for (uint32_t i = 0; i < r->listener_count; i++)

@@ -85,9 +85,9 @@ class Tracker:
 class Wire:
     """Whom the packets of one host go to."""
 
-    def __init__(self, host):
+    def __init__(self, host, device=None):
         self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.sock.bind(('v' + host.ns[1:], 0))
+        self.sock.bind((device or 'v' + host.ns[1:], 0))
         self.source = socket.inet_aton(host.ip)
         self.seen = set()
         self.count = 0
@@ -96,11 +96,13 @@ class Wire:
     def listen(self):
         while True:
             try:
-                frame = self.sock.recv(65536)
+                frame, came = self.sock.recvfrom(65536)
             except OSError:
                 return  # the host is gone
+            if came[2] == socket.PACKET_OUTGOING:
+                continue  # to the host, not from it
             kind = frame[12:14]
-            if kind == b'\x08\0' and frame[26:30] == self.source:
+            if kind == b'\x08\0' and self.source in (None, frame[26:30]):
                 head = (frame[14] & 15) * 4
                 self.count += 1
                 port = struct.unpack('>H', frame[16 + head:18 + head])[0] if frame[23] in (6, 17) else 0
@@ -156,6 +158,31 @@ class Proxies:
             wait_for('a name server is asked', lambda: ('udp', GATE, 53) in wire.seen, 10)
             self.report.claim(('tcp', self.seeder.ip, self.seeder.port) in wire.seen, 'without a proxy all is seen: %s'
                               % sorted(wire.seen))
+
+    def interface(self):
+        """The device that all is bound to goes, while another one would lead everywhere."""
+        client = Spate(self.world, options=['--interface', 'eth0', '--peer', self.seeder.address, '--down', '512K'])
+        client.listens = False
+        number = client.host.ns[1:]
+        ip = ['ip', '-n', client.host.ns]
+        subprocess.run(['ip', 'link', 'add', 'w' + number, 'master', 'br0', 'up', 'type', 'veth', 'peer', 'name', 'eth1',
+                        'netns', client.host.ns], check=True)
+        subprocess.run([*ip, 'addr', 'add', '10.77.9.9/16', 'dev', 'eth1'], check=True)
+        subprocess.run([*ip, 'link', 'set', 'eth1', 'up'], check=True)
+        with client:
+            client.leech(self.torrent, self.world.folder('out'))
+            wait_for('some of the download', lambda: any(e['have'] for e in client.events('progress')), 20, client.alive)
+            other = Wire(client.host, 'w' + number)
+            other.source = None
+            subprocess.run([*ip, 'link', 'set', 'eth0', 'down'], check=True)
+            said = client.wait_event('network', 10)
+            time.sleep(4)
+            self.report.claim('gone' in said['text'] and not [to for to in other.seen if to[0] in ('tcp', 'udp')],
+                              'the interface goes: %s; by the other went %s' % (said['text'], sorted(other.seen)))
+            subprocess.run([*ip, 'link', 'set', 'eth0', 'up'], check=True)
+            client.wait_complete(60)
+            self.report.claim(len(client.events('network')) == 2 and not [to for to in other.seen if to[0] == 'tcp'],
+                              'it is back: the download ends, and no connection left by the other')
 
     def ip_filter(self):
         """Who is on the list is not dialled, and not taken when it comes."""

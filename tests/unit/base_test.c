@@ -88,6 +88,16 @@ TEST(addr_scopes)
         {"ff02::1", SP_SCOPE_NONE},
         {"2a00::1", SP_SCOPE_GLOBAL},
         {"::ffff:127.0.0.1", SP_SCOPE_LOOPBACK},
+        {"64:ff9b::127.0.0.1", SP_SCOPE_LOOPBACK},
+        {"64:ff9b::192.168.0.1", SP_SCOPE_PRIVATE},
+        {"64:ff9b::8.8.8.8", SP_SCOPE_GLOBAL},
+        {"64:ff9b:1::8.8.8.8", SP_SCOPE_PRIVATE},
+        {"2002:7f00:1::", SP_SCOPE_LOOPBACK},
+        {"2002:a9fe:a9fe::1", SP_SCOPE_LINK},
+        {"2002:808:808::1", SP_SCOPE_GLOBAL},
+        {"2001::f5ff:fffe", SP_SCOPE_PRIVATE}, /* Teredo of 10.0.0.1 */
+        {"::10.0.0.1", SP_SCOPE_PRIVATE},
+        {"100::1", SP_SCOPE_NONE},
     };
     for (size_t i = 0; i < SP_COUNT(cases); i++) {
         struct sp_addr a = {0};
