@@ -13,9 +13,9 @@ static enum sp_err parse_exts(struct sp_cur *cur, uint8_t ext, struct sp_utp_pac
         struct sp_slice body = sp_cur_take(cur, len);
         if (cur->err != SP_OK)
             return SP_EPROTO;
-        /* BEP-0029: "must be at least 4, and in multiples of 4": who sends
-         * another length is not worse off than without. */
-        if (ext == SP_UTP_EXT_SACK && len >= 4 && len % 4 == 0)
+        /* BEP-0029, not followed: "must be at least 4, and in multiples of 4".
+         * Custom: libtorrent sends as many bytes as it needs. */
+        if (ext == SP_UTP_EXT_SACK)
             p->sack = body;
         ext = next;
     }
