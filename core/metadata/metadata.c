@@ -148,6 +148,14 @@ bool sp_metadata_ask(struct sp_metadata *m, struct sp_metadata_peer *p, sp_time_
     return true;
 }
 
+uint32_t sp_metadata_asked(const struct sp_metadata_peer *p)
+{
+    uint32_t n = 0;
+    for (uint32_t ix = 0; ix < p->ask_count; ix++)
+        n += !p->asks[ix].late;
+    return n;
+}
+
 /* Longer each time, until something comes. */
 static void rest(struct sp_metadata_peer *p, sp_time_ns now)
 {

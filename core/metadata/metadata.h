@@ -55,6 +55,8 @@ void sp_metadata_leave(struct sp_metadata *m, struct sp_metadata_peer *peer);
 /* The next piece to ask peer for; false: nothing now. */
 bool sp_metadata_ask(struct sp_metadata *m, struct sp_metadata_peer *peer, sp_time_ns now,
                      uint32_t *ret_piece);
+/* Requests to it that wait for an answer, those given up not counted. */
+uint32_t sp_metadata_asked(const struct sp_metadata_peer *peer);
 /* SP_EPROTO  not the length of that piece, or another total_size than it
  *            announced: the peer is broken
  * SP_ENOMEM  asked for again later

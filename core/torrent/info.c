@@ -57,13 +57,20 @@ void sp_info_go_private(struct sp_torrent *t, sp_time_ns now)
 
 /* ---- fetching ---- */
 
+/* Custom: seen in rTorrent 0.9.8: a request that comes while another is being
+ * answered is lost.  Like other old ones it has no fast extension. */
+static bool may_ask(const struct sp_conn *c)
+{
+    return c->wire.fast || sp_metadata_asked(c->metadata) == 0;
+}
+
 static void ask(struct sp_conn *c, sp_time_ns now)
 {
     struct sp_torrent *t = c->t;
     struct sp_ut_metadata msg = {.kind = SP_UT_METADATA_REQUEST};
     if (c->state != CONN_OPEN || !c->metadata || !is_fetching(t))
         return;
-    while (sp_metadata_ask(t->metadata, c->metadata, now, &msg.piece))
+    while (may_ask(c) && sp_metadata_ask(t->metadata, c->metadata, now, &msg.piece))
         say(c, &msg);
 }
 
