@@ -22,14 +22,22 @@ bool sp_crypt_is_first(const struct sp_torrent *t, const struct sp_candidate *a)
     return a->other_mode;
 }
 
+/* It was refused in the way that it was dialled: not so who said its name, or
+ * went through the handshake of MSE. */
+static bool is_refused(const struct sp_conn *c)
+{
+    static const uint8_t nobody[SP_PEER_ID_LEN];
+    return !c->incoming && c->state == CONN_HANDSHAKE && c->cipher == SP_CIPHER_NONE &&
+           memcmp(c->peer_id, nobody, sizeof(nobody)) == 0;
+}
+
 bool sp_crypt_retry(const struct sp_conn *c, struct sp_candidate *a, sp_time_ns now)
 {
     enum sp_encryption policy = c->h->cfg->encryption;
 
     if (c->state == CONN_OPEN)
         a->switched = false; /* so it is dialled the next time */
-    if (c->incoming || c->state != CONN_HANDSHAKE || policy == SP_ENCRYPT_OFF ||
-        policy == SP_ENCRYPT_REQUIRE)
+    if (!is_refused(c) || policy == SP_ENCRYPT_OFF || policy == SP_ENCRYPT_REQUIRE)
         return false;
     a->other_mode = !a->other_mode;
     a->switched = !a->switched;
