@@ -22,6 +22,8 @@ static void measure_rtt(struct sp_utp_conn *c, sp_time_ns rtt)
         c->rtt_var_ns = c->rtt_var_ns - c->rtt_var_ns / 4 + delta / 4;
         c->rtt_ns = c->rtt_ns - c->rtt_ns / 8 + rtt / 8;
     }
+    if (c->rtt_least_ns == 0 || rtt < c->rtt_least_ns)
+        c->rtt_least_ns = rtt ? rtt : 1;
     sp_time_ns rto = c->rtt_ns + 4 * c->rtt_var_ns;
     c->rto_ns = rto < RTO_MIN_NS ? RTO_MIN_NS : rto > RTO_MAX_NS ? RTO_MAX_NS : rto;
 }
@@ -142,7 +144,7 @@ static void judge(struct sp_utp_conn *c, uint16_t before, sp_time_ns now)
 /* What was sent again is lost again when something sent clearly later came. */
 static void judge_again(struct sp_utp_conn *c, sp_time_ns now)
 {
-    sp_time_ns slack = c->rtt_ns / 4 + SP_MS_NS;
+    sp_time_ns slack = c->rtt_least_ns / 4;
 
     while (c->again.count) {
         const struct sp_again *a = sp_queue_at(&c->again, 0);
@@ -250,7 +252,9 @@ void sp_utp_timeout(struct sp_utp_conn *c, sp_time_ns now)
  * once more, well before the time-out. */
 void sp_utp_probe_tail(struct sp_utp_conn *c, sp_time_ns now)
 {
-    uint16_t seq = (uint16_t)(c->next - 1);
+    /* Behind a hole the other end has told all it can: the hole itself. */
+    bool hole = c->judged != c->una && is_out(tx_at(c, c->una));
+    uint16_t seq = hole ? c->una : (uint16_t)(c->next - 1);
     struct sp_tx *t = tx_at(c, seq);
     (void)now;
 

@@ -133,6 +133,7 @@ struct sp_utp_conn {
     bool tail_probed;
     sp_time_ns rto_at, tail_at; /* while anything is on its way */
     sp_time_ns rtt_ns, rtt_var_ns, rto_ns;
+    sp_time_ns rtt_least_ns;
     sp_time_ns newest_ns; /* when the latest packet that came was sent */
     sp_time_ns sent_at;   /* anything */
     sp_time_ns close_at;  /* CLOSING: the end of patience */
