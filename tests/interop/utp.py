@@ -1,5 +1,5 @@
 """Transfers over uTP alone: ours with ours, libtorrent and Transmission, each way, plain and enciphered;
-with one reactor and with several; and what is left of them on a link that loses packets.
+and each transport found where the other is missing.
 
 usage: utp.py [--self CLIENT] [--size MIB]
 """
@@ -37,7 +37,6 @@ class LibtorrentUtp(Libtorrent):
 
 class TransmissionUtp(Transmission):
     utp = True
-
 
 
 def transfer(world, report, what, seed, leech, torrent, folder, seed_options=(), leech_options=(), timeout=60):
