@@ -20,10 +20,9 @@ void sp_conn_say_ext_handshake(struct sp_conn *c)
     if (sp_pex_is_on(c->t)) {
         sp_ext_offer(&hs, SP_EXT_UT_PEX);
         sp_ext_offer(&hs, SP_EXT_UT_HOLEPUNCH);
-    } else if (c->pex) { /* known as private only now: BEP-0010's 0 takes them back */
+    } else { /* 0: off; they may have been on before (info.c) */
         hs.in_m[SP_EXT_UT_PEX] = hs.in_m[SP_EXT_UT_HOLEPUNCH] = true;
-    } else
-        hs.in_m[SP_EXT_UT_PEX] = true; /* 0: off; it may have been on before (info.c) */
+    }
     sp_info_offer(c->t, &hs);
     size_t n = strlen(c->h->cfg->client_name);
     memcpy(hs.v, c->h->cfg->client_name, n < sizeof(hs.v) ? n : sizeof(hs.v) - 1);

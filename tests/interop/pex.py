@@ -23,7 +23,7 @@ import bcode
 import data
 import report as reports
 from peers.libtorrent_peer import Libtorrent
-from peers.spate import Spate
+from peers.spate import QUIET_NET, Spate
 from peers.transmission import Transmission
 from world import wait_for
 
@@ -33,15 +33,6 @@ RATE = 32 * data.KIB  # slow, so that everybody wants something for all of the t
 
 class Open(Spate):
     """Ours with discovery on."""
-    wants = ()
-
-    def launch(self, command, torrent, folder, *options):
-        import peers.spate as module
-        quiet, module.QUIET_NET = module.QUIET_NET, [o for o in module.QUIET_NET if o not in self.wants]
-        try:
-            super().launch(command, torrent, folder, *options)
-        finally:
-            module.QUIET_NET = quiet
 
     def peers(self):
         """How many it is connected to, as its last line of progress says."""
@@ -50,11 +41,11 @@ class Open(Spate):
 
 
 class OpenPex(Open):
-    wants = ('--no-pex',)
+    net = [o for o in QUIET_NET if o != '--no-pex']
 
 
 class OpenLsd(Open):
-    wants = ('--no-lsd',)
+    net = [o for o in QUIET_NET if o != '--no-lsd']
 
 
 class OpenLibtorrent(Libtorrent):
