@@ -20,7 +20,7 @@ enum {
     SEND_LIST = 256,
 };
 
-#define NAME_TIMEOUT_NS   (15 * SP_SECOND_NS)
+#define NAME_TIMEOUT_NS   (10 * SP_SECOND_NS)
 #define PROXY_PATIENCE_NS (10 * SP_SECOND_NS)
 
 _Static_assert(sizeof(struct sp_iov) == sizeof(struct iovec) &&

@@ -97,15 +97,16 @@ def liar(world, report):
     """An honest seed, and one that sends wrong metadata: of the same size, and of another."""
     torrent, folder = make(world, 'liar')
     out = world.folder('out')
-    honest = Spate(world, up=2 * data.MIB)
-    honest.seed(torrent, folder)
-    honest.wait_port()
+    honest = Spate(world)
     liars = [MetadataLiar(world) for _ in range(2)]
     for n, one in enumerate(liars):
         one.lie(torrent, 977 * n)
     get = Spate(world)
     try:
         get.leech(torrent.magnet(*[one.address for one in liars], honest.address), out)
+        # The honest one is late, or all might be there before a lie is seen to be one.
+        wait_for('a liar is caught', lambda: get.events('banned'), TIMEOUT, get.alive)
+        honest.seed(torrent, folder)
         get.wait_complete(TIMEOUT)
         same(report, torrent, folder, out, 'liars do not stop it')
         banned = [e['text'] for e in get.events('banned')]

@@ -23,10 +23,10 @@ def main():
     torrent, folder, listen = sys.argv[1:4]
     options = dict(a.split('=', 1) for a in sys.argv[4:])
     settings = {**SETTINGS, 'listen_interfaces': listen, 'enable_lsd': options.get('lsd') == '1'}
-    for key in SETTINGS.keys() & options.keys() | {'allowed_enc_level', 'prefer_rc4'} & options.keys():
+    known = {k for k in SETTINGS if not k.startswith('enable_')} | {'allowed_enc_level', 'prefer_rc4'}
+    for key in known & options.keys():
         settings[key] = bool(int(options[key])) if key == 'prefer_rc4' else int(options[key])
-    settings = {**SETTINGS, 'listen_interfaces': listen,
-                **{k: v == '1' for k, v in options.items() if k.startswith('enable_')}}
+    settings.update({k: v == '1' for k, v in options.items() if k.startswith('enable_')})
     session = lt.session(settings)
     setup_cpu = time.process_time()  # the interpreter and its imports
     if torrent.startswith('magnet:'):
