@@ -78,6 +78,7 @@ enum opt_id {
     OPT_NO_DHT,
     OPT_NO_PEX,
     OPT_NO_LSD,
+    OPT_UTP,
     OPT_NO_UTP,
     OPT_NO_TCP,
     OPT_NO_PORTMAP,

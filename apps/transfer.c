@@ -153,7 +153,8 @@ bool transfer_client_cfg(const struct opts *opts, const char *state_dir,
     cfg.no_portmap = opts_has(opts, OPT_NO_PORTMAP);
     cfg.no_pex = opts_has(opts, OPT_NO_PEX);
     cfg.encryption = encryption_of(opts);
-    cfg.no_utp = opts_has(opts, OPT_NO_UTP);
+    cfg.no_utp =
+        opts_has(opts, OPT_NO_UTP) || (!opts_has(opts, OPT_UTP) && !opts_has(opts, OPT_NO_TCP));
     cfg.no_tcp = opts_has(opts, OPT_NO_TCP);
     *ret_cfg = cfg;
     return true;

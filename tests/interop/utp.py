@@ -23,7 +23,7 @@ class SpateUtp(Spate):
 
 
 class SpateBoth(Spate):
-    net = [o for o in QUIET_NET if o != '--no-utp']
+    net = [o for o in QUIET_NET if o != '--no-utp'] + ['--utp']
 
 
 class LibtorrentUtp(Libtorrent):
